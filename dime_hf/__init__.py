@@ -1,0 +1,46 @@
+"""Soft labels for speech emotion: every human vote, synthetic annotations, pooling, DiME-Aug, training and honest scores.
+
+Importing it makes `datasets.load_dataset("iemocap", data_dir=...)` work; torch and transformers load on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from dime_hf.corpora.register import register as _register
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AnswerStore": "annotate",
+    "AudioLMAnnotator": "annotate",
+    "LabelSet": "corpora.labels",
+    "SoftLabelCollator": "trainer",
+    "SoftLabelConfig": "trainer",
+    "SoftLabelTrainer": "trainer",
+    "VotePolicy": "corpora.votes",
+    "annotate": "annotate",
+    "hold_out_votes": "corpora.holdout",
+    "load_dataset": "corpora.register",
+    "load_encoder": "modeling",
+    "register": "corpora.register",
+    "unregister": "corpora.register",
+}
+__all__ = sorted(["__version__", *_HOMES])
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])
+
+
+_register()

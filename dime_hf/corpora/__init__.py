@@ -1,0 +1,1 @@
+"""Corpora: builders that emit every human vote and a soft label, label sets, vote policies, and the toy corpus."""

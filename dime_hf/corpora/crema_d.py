@@ -1,0 +1,151 @@
+"""CREMA-D: `processedResults/tabulatedVotes.csv` with the vote counts of every clip in three modalities, and `AudioWAV/`.
+
+Cao et al. 2014. 91 actors say 12 sentences; 4 to 12 anonymous annotators voted on each clip's voice, face, or both.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from datasets import Value
+
+from dime_hf import audio, columns
+from dime_hf.columns import EXTERNAL
+from dime_hf.corpora.builder import CorpusBuilder, CorpusConfig
+from dime_hf.corpora.folder import CorpusFolder, Utterance, read_text
+from dime_hf.errors import CorpusError, LabelFileError, did_you_mean
+
+CODES = {"A": "angry", "D": "disgust", "F": "fear", "H": "happy", "N": "neutral", "S": "sad"}
+INTENDED = {"ANG": "angry", "DIS": "disgust", "FEA": "fear", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
+LEVELS = {"LO": "low", "MD": "medium", "HI": "high", "XX": None}
+MODALITIES = {"voice": "1", "face": "2", "audiovisual": "3"}  # first digit of a row's name
+SENTENCES = {
+    "IEO": "It's eleven o'clock.",
+    "TIE": "That is exactly what happened.",
+    "IOM": "I'm on my way to the meeting.",
+    "IWW": "I wonder what this is about.",
+    "TAI": "The airplane is almost full.",
+    "MTI": "Maybe tomorrow it will be cold.",
+    "IWL": "I would like a new alarm clock.",
+    "ITH": "I think I have a doctor's appointment.",
+    "DFA": "Don't forget a jacket.",
+    "ITS": "I think I've seen this before.",
+    "TSI": "The surface is slick.",
+    "WSI": "We'll stop in a couple of minutes.",
+}
+WAV_HEADER = 44  # bytes: a file with no more holds no sound
+
+
+class CremaDFolder(CorpusFolder):
+    """A checkout of the corpus's repository; a shard is an actor."""
+
+    corpus = "crema_d"
+    about = "CREMA-D with the human votes of one modality and a soft label."
+    homepage = "https://github.com/CheyneyComputerScience/CREMA-D"
+    licence = "ODbL 1.0, contents DbCL 1.0"
+    inventory = tuple(columns.in_house_order(CODES.values()))
+    extra_features: ClassVar[Mapping[str, Any]] = {"intended_emotion": Value("string"), "intended_level": Value("string")}
+    marker = "processedResults/tabulatedVotes.csv"
+
+    def __init__(self, data_dir: str | os.PathLike[str], modality: str = "voice"):
+        super().__init__(data_dir)
+        if modality not in MODALITIES:
+            raise CorpusError(f"`modality` is {modality!r}.{did_you_mean(str(modality), MODALITIES)}")
+        self.votes_file = self.root / self.marker
+        self.demographics_file = self.root / "VideoDemographics.csv"
+        self.modality = modality
+
+    def label_files(self) -> list[Path]:
+        return [path for path in (self.votes_file, self.demographics_file) if path.is_file()]
+
+    def audio_folders(self) -> list[Path]:
+        return [self.root / "AudioWAV"]
+
+    def groups(self) -> dict[str, list[str]]:
+        actors = sorted({row["fileName"].split("_")[0] for _, row in self._rows()})
+        if not actors:
+            raise CorpusError(f"{self.votes_file}: the corpus is empty, no clip has {self.modality} votes")
+        return {actor: [actor] for actor in actors}
+
+    def splits(self) -> dict[str, list[str]]:
+        return {"train": list(self.groups())}
+
+    def read(self, shards: Sequence[str]) -> Iterator[Utterance]:
+        actors, genders = set(shards), self._genders()
+        for number, row in self._rows():
+            if row["fileName"].split("_")[0] in actors:
+                yield self._utterance(number, row, genders)
+
+    def why_missing(self, audio_path: str) -> str | None:
+        if reason := super().why_missing(audio_path):
+            return reason
+        if os.path.getsize(audio_path) <= WAV_HEADER:
+            return "the file holds no sound"
+        return "the file is a git-LFS pointer: run `git lfs pull`" if audio.is_lfs_pointer(audio_path) else None
+
+    def _rows(self) -> Iterator[tuple[int, dict[str, str]]]:
+        """Line number and cells of every clip of the modality."""
+        lines = csv.reader(read_text(self.votes_file).splitlines())
+        header = next(lines, [])
+        missing = [name for name in (*CODES, "fileName", "emoVote") if name not in header]
+        if missing:
+            raise LabelFileError(self.votes_file, 1, ",".join(header), f"a header with the columns {missing}")
+        for cells in lines:
+            if len(cells) != len(header):
+                raise LabelFileError(self.votes_file, lines.line_num, ",".join(cells), f"{len(header)} cells")
+            if cells[0].startswith(MODALITIES[self.modality]):
+                yield lines.line_num, dict(zip(header, cells, strict=True))
+
+    def _utterance(self, number: int, row: dict[str, str], genders: Mapping[str, str]) -> Utterance:
+        clip = row["fileName"]
+        try:
+            actor, sentence, intended, level = clip.split("_")
+            fields = {
+                columns.TEXT: SENTENCES[sentence],
+                "intended_emotion": INTENDED[intended],
+                "intended_level": LEVELS[level],
+            }
+            counts = {emotion: int(row[code]) for code, emotion in CODES.items()}
+        except (ValueError, KeyError) as error:
+            raise LabelFileError(self.votes_file, number, f"{clip}: {error}", "a clip 'actor_sentence_emotion_level' and whole counts") from error
+        path = str(self.root / "AudioWAV" / f"{clip}.wav")
+        fields |= {columns.SPEAKER: actor, columns.GENDER: genders.get(actor)}
+        votes = [_anonymous(emotion) for emotion, count in counts.items() for _ in range(count)]
+        return Utterance(clip, path, votes, CODES.get(row["emoVote"]), fields)
+
+    def _genders(self) -> dict[str, str]:
+        if not self.demographics_file.is_file():
+            return {}
+        rows = csv.DictReader(read_text(self.demographics_file).splitlines())
+        return {row["ActorID"]: row["Sex"].lower() for row in rows}
+
+
+def _anonymous(emotion: str) -> dict[str, Any]:
+    """A vote of which only the choice was released."""
+    return {"annotator": None, "kind": EXTERNAL, "choices": [emotion], "secondary": [], "note": ""}
+
+
+@dataclasses.dataclass
+class CremaDConfig(CorpusConfig):
+    """Modality of the votes, and rows, of CREMA-D."""
+
+    label_set: Any = CremaDFolder.inventory
+    modality: str = "voice"
+
+    folder_class = CremaDFolder
+    folder_arguments = ("modality",)
+
+
+class CremaD(CorpusBuilder):
+    """`load_dataset("crema_d", data_dir=...)`: split `train`, or a speaker-independent fold."""
+
+    BUILDER_CONFIG_CLASS = CremaDConfig
+    BUILDER_CONFIGS = [
+        CremaDConfig(name=modality, modality=modality, description=f"Votes on the {modality}.") for modality in MODALITIES
+    ]
+    DEFAULT_CONFIG_NAME = "voice"

@@ -1,0 +1,105 @@
+"""Makes `datasets.load_dataset("iemocap", ...)` find the builders of this package, and offers the same call without that.
+
+`datasets` has no public way to add a builder. Its table of packaged modules would glob the whole corpus on every load and
+ask the network for statistics, so `dataset_module_factory`, which turns a name into a builder, is wrapped instead.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import datasets.inspect
+import datasets.load
+
+from dime_hf.errors import CorpusError, did_you_mean
+
+BUILDERS = {"crema_d": "dime_hf.corpora.crema_d", "iemocap": "dime_hf.corpora.iemocap"}
+OPT_OUT = "DIME_HF_NO_REGISTER"
+_PATCHED = (datasets.load, datasets.inspect)  # both modules hold the name of their own
+
+
+def corpus_of(path: Any) -> str | None:
+    """Corpus that a `load_dataset` path stands for: its name, or its folder `dataset_scripts/<corpus>` in a checkout."""
+    if path in BUILDERS:
+        return str(path)
+    folder = Path(str(path))
+    is_script = folder.name in BUILDERS and folder.absolute().parent.name == "dataset_scripts"
+    return folder.name if is_script and (folder / f"{folder.name}.py").is_file() else None
+
+
+def register() -> None:
+    """Let `datasets.load_dataset` know the corpora of this package; the environment variable DIME_HF_NO_REGISTER=1 opts out."""
+    if os.environ.get(OPT_OUT) not in (None, "", "0"):
+        return
+    for module in _PATCHED:
+        if not hasattr(module.dataset_module_factory, "unwrapped"):
+            module.dataset_module_factory = _wrap(module.dataset_module_factory)
+
+
+def unregister() -> None:
+    """Undo `register`."""
+    for module in _PATCHED:
+        module.dataset_module_factory = getattr(module.dataset_module_factory, "unwrapped", module.dataset_module_factory)
+
+
+def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def dataset_module_factory(path: Any, *args: Any, **kwargs: Any) -> Any:
+        corpus = corpus_of(path)
+        if corpus is None:
+            return original(path, *args, **kwargs)
+        from dime_hf.corpora.builder import code_hash
+
+        return datasets.load.DatasetModule(BUILDERS[corpus], code_hash(), {"dataset_name": corpus})
+
+    dataset_module_factory.unwrapped = original  # type: ignore[attr-defined]
+    return dataset_module_factory
+
+
+def builder_class(path: str) -> type[datasets.ArrowBasedBuilder]:
+    """Builder of a corpus, by its name or its folder `dataset_scripts/<corpus>`."""
+    corpus = corpus_of(path)
+    if corpus is None:
+        raise CorpusError(f"`path` is {path!r}, no corpus of this package.{did_you_mean(str(path), BUILDERS)}")
+    module = importlib.import_module(BUILDERS[corpus])
+    return module.__dict__["".join(part.capitalize() for part in corpus.split("_"))]
+
+
+def load_dataset(
+    path: str,
+    name: str | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    split: str | datasets.Split | None = None,
+    *,
+    cache_dir: str | None = None,
+    features: datasets.Features | None = None,
+    download_mode: datasets.DownloadMode | str | None = None,
+    keep_in_memory: bool | None = None,
+    streaming: bool = False,
+    num_proc: int | None = None,
+    **config_kwargs: Any,
+) -> Any:
+    """Load a corpus: `datasets.load_dataset` for the corpora of this package, independent of `register`.
+
+    `path` is the corpus ("iemocap", "crema_d"), `name` its config, `data_dir` its folder, `split` one split or None for all
+    (a `DatasetDict`); further arguments are those of the corpus's config (`rows`, `fold`, `missing_audio`, `label_set`,
+    `vote_policy`, ...). Both calls share one cache. Raises `CorpusError` when the folder is not the corpus.
+    """
+    builder = builder_class(path)(
+        cache_dir=cache_dir,
+        dataset_name=corpus_of(path),
+        config_name=name,
+        data_dir=None if data_dir is None else os.fspath(data_dir),
+        features=features,
+        **config_kwargs,
+    )
+    if streaming:
+        return builder.as_streaming_dataset(split=split)
+    builder.download_and_prepare(download_mode=download_mode, num_proc=num_proc)
+    return builder.as_dataset(split=split, in_memory=bool(keep_in_memory))

@@ -1,0 +1,135 @@
+"""Vote policies: from every tick of every annotator to counts, a soft label and a hard label."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from dime_hf import columns
+from dime_hf.columns import EXTERNAL, HUMAN_VOTES
+from dime_hf.corpora.labels import LabelSet
+from dime_hf.errors import ColumnError, DistributionError
+
+Vote = Mapping[str, Any]  # an entry of `human_votes`, its choices as raw labels
+TALLY_LINE = "Votes are counted by: "
+
+
+@dataclasses.dataclass(frozen=True)
+class VotePolicy:
+    """How raw ticks become counts. The default reproduces the official label of IEMOCAP and CREMA-D.
+
+    self_votes: whether the speakers' votes on themselves count.
+    several_choices: an annotator's k ticks give k votes ("pool"), or one vote split into k parts ("split").
+    outside: votes for raw labels outside the label set are dropped ("drop"), or kept as the class "other" ("other").
+    merge: whether raw labels are merged into classes after the plurality is taken, or before (which decides more rows).
+    """
+
+    self_votes: bool = False
+    several_choices: Literal["pool", "split"] = "pool"
+    outside: Literal["drop", "other"] = "drop"
+    merge: Literal["after", "before"] = "after"
+
+    def __post_init__(self) -> None:
+        for field, allowed in (("several_choices", ("pool", "split")), ("outside", ("drop", "other")), ("merge", ("after", "before"))):
+            if (value := getattr(self, field)) not in allowed:
+                raise DistributionError(f"`VotePolicy.{field}` must be one of {allowed}, not {value!r}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Tally:
+    """Counts votes over `inventory` in a label set, under a policy."""
+
+    policy: VotePolicy
+    label_set: LabelSet
+    inventory: tuple[str, ...]
+
+    @classmethod
+    def of(cls, policy: VotePolicy, label_set: LabelSet, inventory: Sequence[str]) -> Tally:
+        """Make a tally; with `outside="other"` the label set grows to cover the whole inventory."""
+        if policy.outside == "other":
+            inside = dict(label_set.merge)
+            merged: dict[str, list[str]] = {name: [] for name in (*label_set.classes, "other")}
+            for raw in inventory:
+                merged[inside.get(raw, "other")].append(raw)
+            label_set = LabelSet.of(merged, inventory)
+        return cls(policy, label_set, tuple(inventory))
+
+    @property
+    def follows_the_corpus(self) -> bool:
+        """Whether the policy decides as the corpus does, so that its official labels can be taken as they are."""
+        return dataclasses.replace(self.policy, outside="drop") == VotePolicy()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.label_set.classes
+
+    def count(self, votes: Sequence[Vote]) -> list[float]:
+        """Votes by class: (C,), fractional when choices share a vote; votes outside the label set are not counted."""
+        counts = [0.0] * len(self.classes)
+        for raw, weight in self._weights(votes).items():
+            if (index := self.label_set.class_of.get(raw)) is not None:
+                counts[index] += weight
+        return counts
+
+    def decide(self, votes: Sequence[Vote]) -> int | None:
+        """Class index of the unique plurality, or None when it is tied, or lies outside the label set."""
+        if self.policy.merge == "before":
+            return plurality(self.count(votes))
+        weights = self._weights(votes)
+        winner = plurality(list(weights.values()))
+        return None if winner is None else self.label_set.class_of.get(list(weights)[winner])
+
+    def _weights(self, votes: Sequence[Vote]) -> dict[str, float]:
+        """Votes by raw label."""
+        weights: dict[str, float] = {}
+        for vote in votes:
+            if vote["kind"] == EXTERNAL or self.policy.self_votes:
+                choices = vote["choices"]
+                weight = 1 / len(choices) if choices and self.policy.several_choices == "split" else 1.0
+                for raw in choices:
+                    weights[raw] = weights.get(raw, 0.0) + weight
+        return weights
+
+    def describe(self) -> str:
+        """One line for the dataset's description, from which `Tally.read` makes the tally again."""
+        fields = {"policy": dataclasses.asdict(self.policy), "merge": self.label_set.merge}
+        return TALLY_LINE + json.dumps(fields)
+
+    @classmethod
+    def read(cls, dataset: Any) -> Tally:
+        """Return the tally that made a dataset's `vote_counts`, from its features and description."""
+        columns.require(dataset, HUMAN_VOTES)
+        lines = [line for line in (dataset.info.description or "").splitlines() if line.startswith(TALLY_LINE)]
+        if not lines:
+            raise ColumnError(
+                "`dataset` does not say how its votes were counted (its description is gone): load it with `load_dataset` from the corpus"
+            )
+        fields = json.loads(lines[-1].removeprefix(TALLY_LINE))
+        inventory = dataset.features[HUMAN_VOTES].feature["choices"].feature.names
+        merge = tuple((raw, name) for raw, name in fields["merge"])
+        return cls(VotePolicy(**fields["policy"]), LabelSet(columns.classes(dataset), merge), tuple(inventory))
+
+
+def plurality(counts: Sequence[float]) -> int | None:
+    """Index of the unique largest positive count, else None.
+
+    >>> plurality([2, 1, 0]), plurality([1, 1, 0])
+    (0, None)
+    """
+    top = max(counts, default=0.0)
+    winners = [index for index, count in enumerate(counts) if top - count < 1e-9]
+    return winners[0] if top > 0 and len(winners) == 1 else None
+
+
+def human_columns(counts: Sequence[Sequence[float]]) -> dict[str, list[Any]]:
+    """The soft-label columns that follow from human vote counts alone; no soft label where nobody voted."""
+    totals = [sum(row) for row in counts]
+    shares = [[count / total for count in row] if total else None for row, total in zip(counts, totals, strict=True)]
+    return {
+        columns.VOTE_COUNTS: list(counts),
+        columns.SOFT_LABEL: shares,
+        columns.SOFT_LABEL_SOURCE: [columns.HUMAN if total else None for total in totals],
+        columns.SOFT_LABEL_VOTES: totals,
+    }

@@ -1,0 +1,73 @@
+"""Everything `dime_hf` raises on purpose.
+
+    DimeError
+     +-- CorpusError             the folder is not the corpus it should be
+     |    +-- LabelFileError     a line of a label file lies outside the corpus's grammar
+     +-- AudioError              a recording cannot be read
+     +-- ColumnError             a dataset lacks a column, or a `DatasetDict` came where one split is needed
+     +-- DistributionError       an array is not a distribution, or not votes
+     +-- AnnotationError         a model cannot be asked what it was asked for
+     |    +-- StoreError         an answer store cannot be used
+     +-- FitError                the data cannot identify what is to be fitted
+     +-- LeakageError            votes that must stay held out would be seen
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DimeError(Exception):
+    """Base of every error of this package."""
+
+
+class CorpusError(DimeError):
+    """The folder is not the corpus it should be."""
+
+
+class LabelFileError(CorpusError):
+    """A line of a label file lies outside the corpus's grammar."""
+
+    def __init__(self, path: object, line_number: int, line: str, expected: str):
+        super().__init__(f"{path}, line {line_number}: expected {expected}, found {line!r}")
+
+
+class AudioError(DimeError):
+    """A recording cannot be read."""
+
+
+class ColumnError(DimeError):
+    """A dataset lacks a column, or a `DatasetDict` came where one split is needed."""
+
+
+class DistributionError(DimeError, ValueError):
+    """An array is not a distribution, or not votes."""
+
+
+class AnnotationError(DimeError):
+    """A model cannot be asked what it was asked for."""
+
+
+class StoreError(AnnotationError):
+    """An answer store cannot be used."""
+
+
+class FitError(DimeError):
+    """The data cannot identify what is to be fitted."""
+
+
+class LeakageError(DimeError):
+    """Votes that must stay held out would be seen."""
+
+
+def did_you_mean(found: str, possible: Iterable[str]) -> str:
+    """End of an error message that names the nearest of the `possible` names.
+
+    >>> did_you_mean("iemcap", ["crema_d", "iemocap"])
+    " Did you mean 'iemocap'? Available: 'crema_d', 'iemocap'."
+    """
+    possible = list(possible)
+    nearest = difflib.get_close_matches(found, possible, n=1, cutoff=0.5)
+    question = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    return f"{question} Available: {', '.join(map(repr, possible))}."
