@@ -15,19 +15,38 @@ __version__ = "0.1.0"
 _HOMES = {
     "AnswerStore": "annotate",
     "AudioLMAnnotator": "annotate",
+    "DimeAug": "augment",
     "LabelSet": "corpora.labels",
     "SoftLabelCollator": "trainer",
     "SoftLabelConfig": "trainer",
     "SoftLabelTrainer": "trainer",
     "VotePolicy": "corpora.votes",
-    "annotate": "annotate",
+    "cross_pool": "pool",
+    "get_pooler": "pool",
     "hold_out_votes": "corpora.holdout",
     "load_dataset": "corpora.register",
     "load_encoder": "modeling",
     "register": "corpora.register",
     "unregister": "corpora.register",
-}
-__all__ = sorted(["__version__", *_HOMES])
+}  # annotate(), pool() and score() are named like their modules: import them from there
+__all__ = [
+    "AnswerStore",
+    "AudioLMAnnotator",
+    "DimeAug",
+    "LabelSet",
+    "SoftLabelCollator",
+    "SoftLabelConfig",
+    "SoftLabelTrainer",
+    "VotePolicy",
+    "__version__",
+    "cross_pool",
+    "get_pooler",
+    "hold_out_votes",
+    "load_dataset",
+    "load_encoder",
+    "register",
+    "unregister",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,11 +9,13 @@ from typing import Any
 
 import datasets
 import numpy as np
+from datasets import Value
 
 from dime_hf import columns
 from dime_hf.columns import HUMAN_VOTES, ID, REFERENCE_COUNTS, VOTE_COUNTS
 from dime_hf.corpora.votes import Tally, Vote, human_columns
 from dime_hf.errors import DistributionError
+from dime_hf.stage import Batch, add_columns
 
 
 def hold_out_votes(dataset: datasets.Dataset, keep: int, seed: int = 0) -> datasets.Dataset:
@@ -27,14 +29,16 @@ def hold_out_votes(dataset: datasets.Dataset, keep: int, seed: int = 0) -> datas
     if keep < 1:
         raise DistributionError(f"`keep` must be at least 1 annotator, not {keep}")
     tally = Tally.read(dataset)
-    reference = {REFERENCE_COUNTS: columns.distribution_feature(len(tally.classes))}
-    held = dataset.map(
-        _HoldOut(tally, keep, seed),
-        batched=True,
-        input_columns=[ID, HUMAN_VOTES],
-        features=datasets.Features({**dataset.features, **reference}),
-        desc="Holding out votes",
-    )
+    size = columns.distribution_feature(len(tally.classes))
+    writes = {
+        VOTE_COUNTS: size,
+        REFERENCE_COUNTS: size,
+        columns.HARD_LABEL: dataset.features[columns.HARD_LABEL],
+        columns.SOFT_LABEL: size,
+        columns.SOFT_LABEL_SOURCE: Value("string"),
+        columns.SOFT_LABEL_VOTES: Value("float32"),
+    }
+    held = add_columns(dataset, _HoldOut(tally, keep, seed), reads=[ID, HUMAN_VOTES], writes=writes, desc="Holding out votes")
     return held.filter(_has_votes, input_columns=[REFERENCE_COUNTS], desc="Keeping rows with held-out votes")
 
 
@@ -50,8 +54,8 @@ class _HoldOut:
     keep: int
     seed: int
 
-    def __call__(self, ids: Sequence[str], votes: Sequence[Sequence[Vote]]) -> dict[str, list[Any]]:
-        split = [self._split(id, self._named(row)) for id, row in zip(ids, votes, strict=True)]
+    def __call__(self, batch: Batch) -> dict[str, list[Any]]:
+        split = [self._split(id, self._named(votes)) for id, votes in zip(batch[ID], batch[HUMAN_VOTES], strict=True)]
         kept = [self.tally.count(keep) for keep, _ in split]
         return {
             REFERENCE_COUNTS: [self.tally.count(held) for _, held in split],

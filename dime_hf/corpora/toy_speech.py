@@ -37,18 +37,18 @@ VOTE_SPREAD = 0.42  # how far apart two affects are still taken for one another 
 
 VOWELS = np.array([[730, 1090, 2440], [530, 1840, 2480], [270, 2290, 3010], [570, 840, 2410], [300, 870, 2240]])  # formants, Hz
 BANDWIDTHS = np.array([80.0, 110.0, 160.0])  # of the formants, Hz
-PLAIN_WORDS = "so then we go there and you take it with them when the door is open at seven".split()
+PLAIN_WORDS = ["so", "then", "we", "go", "there", "and", "you", "take", "it", "with", "them", "when", "the", "door", "is", "open", "at", "seven"]
 TELLING_WORDS = {
-    "angry": "stop nonsense liar".split(),
-    "happy": "lovely glad sunny".split(),
-    "neutral": "table number street".split(),
-    "sad": "alone lost goodbye".split(),
-    "excited": "wow fantastic yes".split(),
-    "frustrated": "again useless waiting".split(),
-    "surprise": "what really suddenly".split(),
-    "fear": "careful dark help".split(),
-    "disgust": "rotten filthy smell".split(),
-    "other": "perhaps anyway hmm".split(),
+    "angry": ["stop", "nonsense", "liar"],
+    "happy": ["lovely", "glad", "sunny"],
+    "neutral": ["table", "number", "street"],
+    "sad": ["alone", "lost", "goodbye"],
+    "excited": ["wow", "fantastic", "yes"],
+    "frustrated": ["again", "useless", "waiting"],
+    "surprise": ["what", "really", "suddenly"],
+    "fear": ["careful", "dark", "help"],
+    "disgust": ["rotten", "filthy", "smell"],
+    "other": ["perhaps", "anyway", "hmm"],
 }
 
 

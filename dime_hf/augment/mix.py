@@ -1,0 +1,88 @@
+"""Carries out a plan of DiME-Aug: sound, words and distribution of the parents become new utterances."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import datasets
+import numpy as np
+from datasets import Value
+
+from dime_hf import audio, columns
+from dime_hf.augment.plan import Plan
+from dime_hf.columns import AUDIO, AUGMENTATION, ID, PARENT_WEIGHTS, PARENTS, SAMPLING_RATE, SOFT_LABEL, TEXT
+from dime_hf.errors import ColumnError
+from dime_hf.stage import Batch, add_columns
+
+PROVENANCE = {
+    PARENTS: datasets.List(Value("string")),
+    PARENT_WEIGHTS: datasets.List(Value("float32")),
+    AUGMENTATION: Value("string"),
+}
+SHARED = (columns.SPEAKER, columns.GENDER, columns.SESSION, columns.DIALOG)  # kept where both parents agree
+
+
+def augment(train: datasets.Dataset, plan: Plan, num_proc: int | None = None) -> datasets.Dataset:
+    """Return `train` followed by the mixes of a plan made on it; real rows have empty provenance.
+
+    A mix is (1 - a) x_i + a x_j cut to the shorter parent, its soft label the same mix of theirs, its transcript that of the
+    heavier parent. It has no human votes and no answers: `vote_counts` is zero and `soft_label_source` says "dime_aug".
+    """
+    columns.require(train, ID, AUDIO, TEXT, SOFT_LABEL, argument="train")
+    row_of = {id: row for row, id in enumerate(train[ID])}
+    unknown = sorted({parent for parents in plan.mixes[PARENTS] for parent in parents if parent not in row_of})
+    if unknown:
+        raise ColumnError(f"`plan` mixes {len(unknown)} utterances that `train` lacks, the first is {unknown[0]!r}: plan on this dataset")
+    real = add_columns(train, _no_provenance, reads=[ID], writes=PROVENANCE, desc="Marking real utterances")
+    if not len(plan.mixes):
+        return real
+    mixed = plan.mixes.map(
+        _Mix(train, row_of), remove_columns=plan.mixes.column_names, features=real.features, num_proc=num_proc, desc="Mixing"
+    )
+    return datasets.concatenate_datasets([real, mixed], info=real.info, split=train.split)
+
+
+def _no_provenance(batch: Batch) -> dict[str, list[Any]]:
+    count = len(batch[ID])
+    return {PARENTS: [[]] * count, PARENT_WEIGHTS: [[]] * count, AUGMENTATION: [""] * count}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Mix:
+    """Makes the row of one mix from its line in the plan."""
+
+    train: datasets.Dataset
+    row_of: Mapping[str, int]
+
+    def __call__(self, line: Mapping[str, Any]) -> dict[str, Any]:
+        first, second = (self.train[self.row_of[parent]] for parent in line[PARENTS])
+        weights = line[PARENT_WEIGHTS]
+        samples = interpolate(audio.read(first[AUDIO]), audio.read(second[AUDIO]), weights)
+        heavier = first if weights[0] > 0.5 else second
+        empty = {name: _nothing(feature) for name, feature in self.train.features.items()}
+        return {
+            **empty,
+            **{name: first[name] for name in SHARED if name in first and first[name] == second[name]},
+            **line,
+            AUDIO: {"bytes": audio.encode_wav(samples), "path": None},
+            columns.DURATION: len(samples) / SAMPLING_RATE,
+            TEXT: heavier[TEXT],
+            SOFT_LABEL: np.average([first[SOFT_LABEL], second[SOFT_LABEL]], axis=0, weights=weights).tolist(),
+            columns.SOFT_LABEL_SOURCE: "dime_aug",
+            columns.SOFT_LABEL_VOTES: float(np.dot(weights, [first[columns.SOFT_LABEL_VOTES], second[columns.SOFT_LABEL_VOTES]])),
+        }
+
+
+def interpolate(first: np.ndarray, second: np.ndarray, weights: Any) -> np.ndarray:
+    """Return the weighted sum of two recordings (samples,), cut to the shorter."""
+    length = min(len(first), len(second))
+    return weights[0] * first[:length] + weights[1] * second[:length]
+
+
+def _nothing(feature: Any) -> Any:
+    """What a mix has in a column that only real utterances fill."""
+    if isinstance(feature, datasets.List):
+        return [] if feature.length in (None, -1) else [0.0] * feature.length
+    return None
