@@ -47,8 +47,8 @@ class CorpusConfig(datasets.BuilderConfig):
     folder_class: ClassVar[type[CorpusFolder]]
     folder_arguments: ClassVar[tuple[str, ...]] = ()  # fields that the folder is made with, beside `data_dir`
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check(self) -> None:
+        """Raise `CorpusError` for a value that cannot be meant; `datasets` sets the fields after construction."""
         for name, allowed in (("rows", ROWS), ("missing_audio", MISSING_AUDIO)):
             if (value := getattr(self, name)) not in allowed:
                 raise CorpusError(f"`{name}` is {value!r}.{did_you_mean(str(value), allowed)}")
@@ -62,6 +62,7 @@ class CorpusConfig(datasets.BuilderConfig):
 
     def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
         """Cache key: the arguments and the state of the label files, so that an edited corpus is read again."""
+        self.check()
         keyed = dict(config_kwargs)
         if keyed.get("data_dir"):
             keyed["data_dir"] = os.path.abspath(os.path.expanduser(keyed["data_dir"]))
@@ -97,7 +98,7 @@ class CorpusBuilder(datasets.ArrowBasedBuilder):
     def _info(self) -> datasets.DatasetInfo:
         corpus = self.config.folder_class
         return datasets.DatasetInfo(
-            description=f"{corpus.about}\n{self.tally.describe()}\n",
+            description=f"{corpus.about}\n{self.tally.describe()}",
             features=columns.corpus_features(self.tally.classes, corpus.inventory, corpus.extra_features),
             homepage=corpus.homepage,
             license=corpus.licence,

@@ -54,8 +54,6 @@ class CremaDFolder(CorpusFolder):
 
     def __init__(self, data_dir: str | os.PathLike[str], modality: str = "voice"):
         super().__init__(data_dir)
-        if modality not in MODALITIES:
-            raise CorpusError(f"`modality` is {modality!r}.{did_you_mean(str(modality), MODALITIES)}")
         self.votes_file = self.root / self.marker
         self.demographics_file = self.root / "VideoDemographics.csv"
         self.modality = modality
@@ -139,6 +137,11 @@ class CremaDConfig(CorpusConfig):
 
     folder_class = CremaDFolder
     folder_arguments = ("modality",)
+
+    def check(self) -> None:
+        super().check()
+        if self.modality not in MODALITIES:
+            raise CorpusError(f"`modality` is {self.modality!r}.{did_you_mean(str(self.modality), MODALITIES)}")
 
 
 class CremaD(CorpusBuilder):

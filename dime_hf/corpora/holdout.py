@@ -38,7 +38,7 @@ def hold_out_votes(dataset: datasets.Dataset, keep: int, seed: int = 0) -> datas
         columns.SOFT_LABEL_SOURCE: Value("string"),
         columns.SOFT_LABEL_VOTES: Value("float32"),
     }
-    held = add_columns(dataset, _HoldOut(tally, keep, seed), reads=[ID, HUMAN_VOTES], writes=writes, desc="Holding out votes")
+    held = add_columns(dataset, HoldOut(tally, keep, seed), reads=[ID, HUMAN_VOTES], writes=writes, desc="Holding out votes")
     return held.filter(_has_votes, input_columns=[REFERENCE_COUNTS], desc="Keeping rows with held-out votes")
 
 
@@ -47,7 +47,7 @@ def _has_votes(counts: Sequence[float]) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
-class _HoldOut:
+class HoldOut:
     """The map of `hold_out_votes`: rows that cannot be split get a reference of zeros."""
 
     tally: Tally

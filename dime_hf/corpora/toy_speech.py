@@ -33,7 +33,7 @@ AFFECT = {
 INVENTORY = tuple(AFFECT)
 SHARES = np.array([0.2, 0.1, 0.36, 0.07, 0.1, 0.11, 0.02, 0.015, 0.015, 0.01])
 AFFECT_SPREAD = 0.28  # standard deviation of an utterance's affect around its emotion
-VOTE_SPREAD = 0.42  # how far apart two affects are still taken for one another by annotators
+VOTE_SPREAD = 0.5  # how far apart two affects are still taken for one another by annotators
 
 VOWELS = np.array([[730, 1090, 2440], [530, 1840, 2480], [270, 2290, 3010], [570, 840, 2410], [300, 870, 2240]])  # formants, Hz
 BANDWIDTHS = np.array([80.0, 110.0, 160.0])  # of the formants, Hz

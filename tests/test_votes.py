@@ -1,0 +1,114 @@
+"""Label sets, vote policies, and votes held out."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dime_hf import hold_out_votes, load_dataset
+from dime_hf.corpora.holdout import HoldOut
+from dime_hf.corpora.iemocap import FOUR_CLASSES, IemocapFolder
+from dime_hf.corpora.labels import LabelSet
+from dime_hf.corpora.votes import Tally, VotePolicy, plurality
+from dime_hf.errors import CorpusError, DistributionError
+
+INVENTORY = IemocapFolder.inventory
+FOUR = LabelSet.of(FOUR_CLASSES, INVENTORY)
+
+
+def vote(*choices, kind="external"):
+    return {"annotator": "E1", "kind": kind, "choices": list(choices), "secondary": [], "note": ""}
+
+
+def tally(**policy):
+    return Tally.of(VotePolicy(**policy), FOUR, INVENTORY)
+
+
+def test_pooled_ticks_and_split_votes():
+    votes = [vote("neutral", "angry"), vote("neutral"), vote("excited", "fear"), vote("sad", kind="self")]
+    assert tally().count(votes) == [1, 1, 2, 0]
+    assert tally(several_choices="split").count(votes) == [0.5, 0.5, 1.5, 0]
+    assert tally(self_votes=True).count(votes) == [1, 1, 2, 1]
+
+
+def test_merging_before_or_after_the_plurality():
+    votes = [vote("happy"), vote("excited"), vote("sad")]
+    assert tally().decide(votes) is None  # three ways tied
+    assert FOUR.classes[tally(merge="before").decide(votes)] == "happy"
+
+
+def test_a_plurality_outside_the_label_set_decides_nothing():
+    votes = [vote("frustrated"), vote("frustrated"), vote("angry")]
+    assert tally().decide(votes) is None
+    assert FOUR.classes[tally(merge="before").decide(votes)] == "angry"
+    kept = tally(outside="other")
+    assert kept.classes == ("angry", "happy", "neutral", "sad", "other")
+    assert kept.count(votes) == [1, 0, 0, 0, 2]
+    assert kept.classes[kept.decide(votes)] == "other"
+
+
+@given(st.lists(st.lists(st.sampled_from(INVENTORY), min_size=1, max_size=3, unique=True), min_size=1, max_size=6))
+def test_no_vote_is_lost_when_the_rest_is_kept(ballots):
+    votes = [vote(*choices) for choices in ballots]
+    assert sum(tally(outside="other").count(votes)) == sum(map(len, ballots))
+    assert sum(tally(outside="other", several_choices="split").count(votes)) == pytest.approx(len(ballots))
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=6))
+def test_plurality_is_the_unique_maximum(counts):
+    winners = [i for i, count in enumerate(counts) if count == max(counts)]
+    expected = winners[0] if len(winners) == 1 and max(counts) > 0 else None
+    assert plurality(counts) == expected
+
+
+def test_bad_label_sets_and_policies():
+    with pytest.raises(CorpusError, match="Did you mean 'excited'"):
+        LabelSet.of({"happy": ["excite"], "sad": ["sad"]}, INVENTORY)
+    with pytest.raises(CorpusError, match="two classes"):
+        LabelSet.of({"up": ["happy"], "down": ["happy"]}, INVENTORY)
+    with pytest.raises(CorpusError, match="list of raw labels"):
+        LabelSet.of({"up": "happy", "down": ["sad"]}, INVENTORY)
+    with pytest.raises(CorpusError, match="at least two"):
+        LabelSet.of(["happy"], INVENTORY)
+    with pytest.raises(DistributionError, match="several_choices"):
+        VotePolicy(several_choices="share")
+
+
+def test_held_out_votes_are_other_annotators(toy_root):
+    dataset = load_dataset("iemocap", data_dir=toy_root, split="session1", vote_policy=VotePolicy(merge="before"))
+    held = hold_out_votes(dataset, keep=2, seed=3)
+    by_id = dict(zip(dataset["id"], np.asarray(dataset["vote_counts"]), strict=True))
+    kept, reference = np.asarray(held["vote_counts"]), np.asarray(held["reference_counts"])
+    np.testing.assert_array_equal(kept + reference, [by_id[id] for id in held["id"]])
+    assert set(kept.sum(-1)) == {2}
+    assert reference.sum(-1).min() >= 1
+    assert set(by_id) - set(held["id"]) == {id for id, counts in by_id.items() if counts.sum() <= 2}
+    np.testing.assert_allclose(held["soft_label"], kept / 2)
+    assert held["hard_label"][:] == [plurality(row) for row in kept.tolist()]
+    assert held.info.description == dataset.info.description
+
+
+def test_holding_out_does_not_depend_on_the_order_of_rows(toy_fold):
+    dataset = toy_fold["test"]
+    straight = hold_out_votes(dataset, keep=2)
+    shuffled = hold_out_votes(dataset.shuffle(seed=0), keep=2)
+    other_seed = hold_out_votes(dataset, keep=2, seed=1)
+    assert dict(zip(straight["id"], straight["vote_counts"], strict=True)) == dict(
+        zip(shuffled["id"], shuffled["vote_counts"], strict=True)
+    )
+    assert straight["vote_counts"][:] != other_seed["vote_counts"][:]
+
+
+def test_all_ticks_of_an_annotator_stay_together():
+    split = HoldOut(tally(), keep=1, seed=0)
+    angry, sad = (INVENTORY.index(name) for name in ("angry", "sad"))
+    votes = [{**vote(), "choices": choices} for choices in ([angry, sad], [angry, sad], [INVENTORY.index("other")])]
+    columns = split({"id": ["a"], "human_votes": [votes]})
+    assert columns["vote_counts"] == [[1, 0, 0, 1]]
+    assert columns["reference_counts"] == [[1, 0, 0, 1]]
+    assert columns["hard_label"] == [None]
+
+
+def test_keep_at_least_one(toy_fold):
+    with pytest.raises(DistributionError, match="at least 1"):
+        hold_out_votes(toy_fold["test"], keep=0)
