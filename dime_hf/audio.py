@@ -92,7 +92,9 @@ def _file_bytes(cell: Any) -> bytes:
         return content
     path = cell.get("path") if isinstance(cell, dict) else cell
     if path is None:
-        raise AudioError("the audio is null: this utterance has no recording (drop such rows with `missing_audio='drop'`)")
+        raise AudioError(
+            "the audio is null: this utterance has no recording (drop such rows with `missing_audio='drop'`)"
+        )
     try:
         return Path(path).read_bytes()
     except OSError as error:
@@ -101,7 +103,9 @@ def _file_bytes(cell: Any) -> bytes:
 
 def _unreadable(name: str, start: bytes, error: Exception) -> AudioError:
     if start.startswith(LFS_POINTER):
-        return AudioError(f"{name}: is a git-LFS pointer, not a recording; fetch the audio with `git lfs pull` in its repository")
+        return AudioError(
+            f"{name}: is a git-LFS pointer, not a recording; fetch the audio with `git lfs pull` in its repository"
+        )
     return AudioError(f"{name}: no readable sound file ({error})")
 
 

@@ -60,10 +60,18 @@ def distribution_feature(size: int) -> List:
     return List(Value("float32"), length=size)
 
 
-def corpus_features(classes: Sequence[str], inventory: Sequence[str], extra: Mapping[str, Any] | None = None) -> Features:
+def corpus_features(
+    classes: Sequence[str], inventory: Sequence[str], extra: Mapping[str, Any] | None = None
+) -> Features:
     """Features of what a corpus builder emits: label set `classes`, raw ticks over the corpus's `inventory`."""
     choices = List(ClassLabel(names=list(inventory)))
-    vote = {"annotator": Value("string"), "kind": Value("string"), "choices": choices, "secondary": choices, "note": Value("string")}
+    vote = {
+        "annotator": Value("string"),
+        "kind": Value("string"),
+        "choices": choices,
+        "secondary": choices,
+        "note": Value("string"),
+    }
     text, number = Value("string"), Value("float32")
     return Features(
         {

@@ -24,7 +24,9 @@ def as_distributions(values: ArrayLike, name: str = "distributions") -> Array:
     sums = array.sum(-1)
     wrong = np.abs(sums - 1) > TOLERANCE
     if wrong.any():
-        raise DistributionError(f"`{name}` must sum to 1 along the last axis; {_first(wrong)} sums to {sums[wrong].flat[0]:g}")
+        raise DistributionError(
+            f"`{name}` must sum to 1 along the last axis; {_first(wrong)} sums to {sums[wrong].flat[0]:g}"
+        )
     return array / sums[..., None]
 
 
@@ -38,7 +40,7 @@ def as_counts(values: ArrayLike, name: str = "counts") -> Array:
         raise DistributionError(f"`{name}` must have the shape (..., C) with at least one class, not {array.shape}")
     for wrong, what in ((np.isnan(array), "NaN"), (np.isinf(array), "an infinity"), (array < 0, "a negative number")):
         if wrong.any():
-            raise DistributionError(f"`{name}` must be finite and not negative; {_first(wrong.any(-1))} has {what}")
+            raise DistributionError(f"`{name}` must be finite and not negative; {_first(wrong.any(axis=-1))} has {what}")
     return array
 
 
@@ -102,7 +104,7 @@ def dirichlet_entropy(alpha: ArrayLike) -> Array:
     return (digamma(total + 1) - (alpha * digamma(alpha + 1)).sum(-1) / total) / np.log(2)
 
 
-def _first(wrong: NDArray[np.bool_]) -> str:
+def _first(wrong: NDArray[np.bool_] | np.bool_) -> str:
     """Name the first place where `wrong` holds."""
     index = np.argwhere(np.atleast_1d(wrong))[0]
     return f"row {', '.join(map(str, index))}" if np.ndim(wrong) else "it"

@@ -1,15 +1,15 @@
 """Everything `dime_hf` raises on purpose.
 
-    DimeError
-     +-- CorpusError             the folder is not the corpus it should be
-     |    +-- LabelFileError     a line of a label file lies outside the corpus's grammar
-     +-- AudioError              a recording cannot be read
-     +-- ColumnError             a dataset lacks a column, or a `DatasetDict` came where one split is needed
-     +-- DistributionError       an array is not a distribution, or not votes
-     +-- AnnotationError         a model cannot be asked what it was asked for
-     |    +-- StoreError         an answer store cannot be used
-     +-- FitError                the data cannot identify what is to be fitted
-     +-- LeakageError            votes that must stay held out would be seen
+DimeError
+ +-- CorpusError             the folder is not the corpus it should be
+ |    +-- LabelFileError     a line of a label file lies outside the corpus's grammar
+ +-- AudioError              a recording cannot be read
+ +-- ColumnError             a dataset lacks a column, or a `DatasetDict` came where one split is needed
+ +-- DistributionError       an array is not a distribution, or not votes
+ +-- AnnotationError         a model cannot be asked what it was asked for
+ |    +-- StoreError         an answer store cannot be used
+ +-- FitError                the data cannot identify what is to be fitted
+ +-- LeakageError            votes that must stay held out would be seen
 """
 
 from __future__ import annotations

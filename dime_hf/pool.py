@@ -175,7 +175,9 @@ class PriorPooler(Pooler):
         if not self.prior:
             raise FitError(f"the pooler {self.name!r} has not been fitted: call `pooler = pooler.fit(train)` first")
         if len(self.prior) != panel.human.shape[1]:
-            raise DistributionError(f"the pooler was fitted on {len(self.prior)} classes, the dataset has {panel.human.shape[1]}")
+            raise DistributionError(
+                f"the pooler was fitted on {len(self.prior)} classes, the dataset has {panel.human.shape[1]}"
+            )
         return np.array(self.prior)
 
 
@@ -267,7 +269,9 @@ def _labels(dataset: datasets.Dataset, pooler: Pooler) -> datasets.Dataset:
 def _answer_distribution(answer: Mapping[str, Any], size: int) -> Array:
     distribution = as_distributions(answer["distribution"], f"answer of {answer['proxy']!r}")
     if distribution.shape != (size,):
-        raise ColumnError(f"an answer of {answer['proxy']!r} is over {distribution.size} classes, the votes are over {size}")
+        raise ColumnError(
+            f"an answer of {answer['proxy']!r} is over {distribution.size} classes, the votes are over {size}"
+        )
     return distribution
 
 
@@ -295,7 +299,9 @@ def _smoothed_share(counts: Array) -> Array:
 def _fit_strengths(counts: Array, components: Sequence[Array]) -> list[float]:
     """Strengths w that maximise the Dirichlet-multinomial likelihood of counts (N, C) under alpha = sum_j w_j components_j."""
     if len(counts) == 0:
-        raise FitError("`dataset` has no utterance that has both two human votes and a valid answer: nothing to fit on")
+        raise FitError(
+            "`dataset` has no utterance that has both two human votes and a valid answer: nothing to fit on"
+        )
     basis = np.stack(components)
 
     def loss(logs: Array) -> tuple[float, Array]:

@@ -78,7 +78,9 @@ def ambiguity_levels(counts: ArrayLike) -> list[str]:
 def _pair(predictions: ArrayLike, references: ArrayLike) -> tuple[Array, Array]:
     q, counts = as_distributions(predictions, "predictions"), as_counts(references, "references")
     if q.ndim != 2 or q.shape != counts.shape:
-        raise DistributionError(f"`predictions` {q.shape} and `references` {counts.shape} must have the same shape (N, C)")
+        raise DistributionError(
+            f"`predictions` {q.shape} and `references` {counts.shape} must have the same shape (N, C)"
+        )
     if len(q) == 0:
         raise DistributionError("`predictions` has no rows: there is nothing to score")
     return q, counts
@@ -133,6 +135,8 @@ def _constant(control: ArrayLike, like: Array) -> Array:
 def _by_level(q: Array, counts: Array, levels: Sequence[str], control: ArrayLike | None) -> dict[str, Any]:
     names = np.asarray(levels)
     if names.shape != (len(q),):
-        raise DistributionError(f"`levels` must name the level of each of the {len(q)} rows, not have the shape {names.shape}")
+        raise DistributionError(
+            f"`levels` must name the level of each of the {len(q)} rows, not have the shape {names.shape}"
+        )
     order = [*(name for name in LEVELS if name in names), *sorted(set(names.tolist()) - set(LEVELS))]
     return {name: score(q[names == name], counts[names == name], control=control) for name in order}

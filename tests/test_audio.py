@@ -42,9 +42,13 @@ def test_resampling_keeps_pitch_and_stereo_is_averaged():
 def test_content_hash_depends_on_content_alone(wav, tmp_path):
     copy = tmp_path / "copy.wav"
     copy.write_bytes(wav.read_bytes())
-    assert audio.content_hash({"path": str(wav), "bytes": None}) == audio.content_hash({"path": str(copy), "bytes": None})
+    assert audio.content_hash({"path": str(wav), "bytes": None}) == audio.content_hash(
+        {"path": str(copy), "bytes": None}
+    )
     assert audio.content_hash(wav.read_bytes()) == audio.content_hash(str(wav))
-    assert audio.content_hash({"array": TONE, "sampling_rate": RATE}) != audio.content_hash({"array": TONE, "sampling_rate": 8000})
+    assert audio.content_hash({"array": TONE, "sampling_rate": RATE}) != audio.content_hash(
+        {"array": TONE, "sampling_rate": 8000}
+    )
 
 
 def test_encode_wav_round_trip():
@@ -54,7 +58,8 @@ def test_encode_wav_round_trip():
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(POINTER, "git-LFS pointer"), (b"not a sound", "no readable sound"), (b"", "no readable sound")]
+    ("content", "message"),
+    [(POINTER, "git-LFS pointer"), (b"not a sound", "no readable sound"), (b"", "no readable sound")],
 )
 def test_a_file_without_sound_names_itself(tmp_path, content, message):
     path = tmp_path / "clip.wav"

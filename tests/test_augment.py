@@ -73,7 +73,10 @@ def test_a_mix_is_the_weighted_sum_of_its_parents(train, plan):
         assert mix["speaker"] == (first["speaker"] if first["speaker"] == second["speaker"] else None)
     real = augmented[0]
     assert (real["parents"], real["parent_weights"], real["augmentation"]) == ([], [], "")
-    assert augmented.select(range(len(train))).remove_columns(["parents", "parent_weights", "augmentation"])[:] == train[:]
+    assert (
+        augmented.select(range(len(train))).remove_columns(["parents", "parent_weights", "augmentation"])[:]
+        == train[:]
+    )
     assert augmented.info.description == train.info.description
 
 
@@ -144,12 +147,25 @@ def test_audio_statistics_are_those_of_librosa(train):
     }
     for start, expected in frames.items():
         np.testing.assert_allclose(statistics[start : start + len(expected)], expected.mean(1), rtol=1e-3, atol=1e-3)
-        np.testing.assert_allclose(statistics[36 + start : 36 + start + len(expected)], expected.std(1), rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(
+            statistics[36 + start : 36 + start + len(expected)], expected.std(1), rtol=1e-3, atol=1e-3
+        )
     assert np.isfinite(audio_statistics(np.zeros(FRAME // 4, np.float32))).all()
 
 
 def test_text_statistics():
     numbers = text_statistics("Oh no, no! Is it 7?")
     assert numbers.shape == (10,)
-    assert numbers.tolist() == [19, 6, pytest.approx(14 / 6), pytest.approx(5 / 6), 1, 1, 1, 0, pytest.approx(2 / 19), pytest.approx(1 / 19)]
+    assert numbers.tolist() == [
+        19,
+        6,
+        pytest.approx(14 / 6),
+        pytest.approx(5 / 6),
+        1,
+        1,
+        1,
+        0,
+        pytest.approx(2 / 19),
+        pytest.approx(1 / 19),
+    ]
     assert np.isfinite(text_statistics("")).all()

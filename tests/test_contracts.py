@@ -21,7 +21,9 @@ LAYERS = (
     ("pool",), ("validate",), ("augment",), ("losses",), ("modeling",), ("cards",), ("trainer",), ("report",), ("hub",),
 )  # fmt: skip
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
-METRICS = sorted(path.name for path in (ROOT / "metrics").iterdir() if path.is_dir() and not path.name.startswith((".", "_")))
+METRICS = sorted(
+    path.name for path in (ROOT / "metrics").iterdir() if path.is_dir() and not path.name.startswith((".", "_"))
+)
 
 
 def room_of(path):
@@ -66,7 +68,9 @@ def test_imports_point_one_way():
 def test_importing_loads_no_heavy_package():
     code = "import sys, dime_hf; print(sorted({'torch', 'transformers', 'librosa', 'sklearn', 'scipy'} & set(sys.modules)))"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment).stdout
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    ).stdout
     assert output.strip() == "[]"
 
 
@@ -90,7 +94,9 @@ def test_soft_label_metric_is_the_library(monkeypatch):
     predictions, counts = rng.dirichlet(np.ones(4), 60), rng.multinomial(3, np.ones(4) / 4, 60)
     control = np.full(4, 0.25)
     metric = evaluate.load("metrics/soft_label")
-    assert metric.compute(predictions=predictions, references=counts, control=control) == score(predictions, counts, control=control)
+    assert metric.compute(predictions=predictions, references=counts, control=control) == score(
+        predictions, counts, control=control
+    )
     for start in range(0, 60, 20):
         metric.add_batch(predictions=predictions[start : start + 20], references=counts[start : start + 20])
     assert metric.compute() == score(predictions, counts)
@@ -104,5 +110,7 @@ def test_every_corpus_has_a_command_and_a_card():
         assert (folder / f"{corpus}.py").is_file()
         assert (folder / "README.md").read_text(encoding="utf-8").startswith("---\n")
         assert builder_class(corpus).BUILDER_CONFIGS
-        shown = subprocess.run([sys.executable, folder / f"{corpus}.py", "--help"], capture_output=True, text=True, check=True).stdout
+        shown = subprocess.run(
+            [sys.executable, folder / f"{corpus}.py", "--help"], capture_output=True, text=True, check=True
+        ).stdout
         assert "--data_dir" in shown

@@ -60,13 +60,23 @@ def test_iemocap_turns_votes_and_ratings(one_dialog):
     rows = list(dime_hf.load_dataset("iemocap", "10class", one_dialog, "session1"))
     first, second = rows
     names = IemocapFolder.inventory
-    assert (first["id"], first["speaker"], first["gender"], first["session"]) == ("Ses01F_impro01_F000", "Ses01F", "female", "session1")
+    assert (first["id"], first["speaker"], first["gender"], first["session"]) == (
+        "Ses01F_impro01_F000",
+        "Ses01F",
+        "female",
+        "session1",
+    )
     assert (second["speaker"], second["gender"], second["dialog"]) == ("Ses01M", "male", "Ses01F_impro01")
     assert first["duration"] == pytest.approx(1.9456, abs=1e-4)
     assert (first["text"], second["text"]) == ("Excuse me.", None)
     assert [vote["annotator"] for vote in first["human_votes"]] == ["E2", "E3", "E4", "F1"]
     assert [vote["kind"] for vote in first["human_votes"]] == ["external"] * 3 + ["self"]
-    assert [[names[c] for c in vote["choices"]] for vote in first["human_votes"]] == [["neutral"], ["neutral"], ["neutral", "angry"], []]
+    assert [[names[c] for c in vote["choices"]] for vote in first["human_votes"]] == [
+        ["neutral"],
+        ["neutral"],
+        ["neutral", "angry"],
+        [],
+    ]
     assert first["human_votes"][1]["note"] == "a (nested) comment, with ; marks :))"
     assert dict(zip(names, first["vote_counts"], strict=True)) == dict.fromkeys(names, 0) | {"neutral": 3, "angry": 1}
     assert names[first["hard_label"]] == "neutral"
@@ -80,7 +90,9 @@ def test_iemocap_four_classes_merge_excitement(one_dialog):
     second = dime_hf.load_dataset("iemocap", data_dir=one_dialog, split="session1")[1]
     assert second["vote_counts"] == [0, 2, 0, 1]
     assert second["hard_label"] is None  # the official label is taken before the merge
-    merged = dime_hf.load_dataset("iemocap", data_dir=one_dialog, split="session1", vote_policy=VotePolicy(merge="before"))[1]
+    merged = dime_hf.load_dataset(
+        "iemocap", data_dir=one_dialog, split="session1", vote_policy=VotePolicy(merge="before")
+    )[1]
     assert merged["hard_label"] == 1
 
 
@@ -124,7 +136,7 @@ def test_carriage_returns_latin_1_and_lost_tabs(one_dialog):
     path.write_bytes(BLOCK.replace("\n", "\r\n").replace("\t", " ").encode())
     assert [turn.votes for turn in read_evaluation(path)] == straight
     path.write_bytes(BLOCK.replace("curious", "voilà").encode("latin-1"))
-    assert next(read_evaluation(path)).votes[3]["note"] == "voilà"
+    assert next(read_evaluation(path)).votes[3].note == "voilà"
     assert read_transcripts(path.with_name("absent.txt")) == {}
 
 
@@ -145,7 +157,9 @@ def test_streaming_and_several_processes_give_the_same_rows(toy_root):
     assert streamed.num_shards == 4
     assert list(streamed) == list(plain)
     forked = dime_hf.load_dataset("iemocap", "10class", toy_root, "session1", num_proc=2)
-    assert forked["id"][:] == dime_hf.load_dataset("iemocap", "10class", toy_root, "session1", streaming=False)["id"][:]
+    assert (
+        forked["id"][:] == dime_hf.load_dataset("iemocap", "10class", toy_root, "session1", streaming=False)["id"][:]
+    )
 
 
 def test_unregistering_and_opting_out(toy_root):
@@ -159,7 +173,9 @@ def test_unregistering_and_opting_out(toy_root):
     code = "import dime_hf, datasets.load as load; print(hasattr(load.dataset_module_factory, 'unwrapped'))"
     for value, expected in (("1", "False"), ("0", "True")):
         environment = os.environ | {register.OPT_OUT: value}
-        output = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
+        output = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        ).stdout
         assert output.strip() == expected
 
 
@@ -252,7 +268,9 @@ def test_second_load_reads_no_corpus(toy_root):
 def test_toy_labels_follow_the_official_rule_and_the_truth(toy_root):
     dataset = dime_hf.load_dataset("iemocap", "10class", toy_root, fold=1)["train"]
     rows = dataset.remove_columns("audio")
-    derived = dime_hf.load_dataset("iemocap", "10class", toy_root, fold=1, vote_policy=VotePolicy(merge="before"))["train"]
+    derived = dime_hf.load_dataset("iemocap", "10class", toy_root, fold=1, vote_policy=VotePolicy(merge="before"))[
+        "train"
+    ]
     assert rows["hard_label"][:] == derived["hard_label"][:]
     truths = toy.truth(dataset, toy_root, LabelSet.of(IemocapFolder.inventory, IemocapFolder.inventory))
     counts = np.asarray(dataset["vote_counts"])
@@ -280,7 +298,9 @@ def test_toy_corpus_is_reproducible_and_guards_its_folder(toy_root, tmp_path):
 
 def test_toy_school_has_speakers_of_its_own(toy_root):
     lessons = toy.school(utterances=40, seed=1)
-    assert not set(lessons["speaker"]) & set(dime_hf.load_dataset("iemocap", data_dir=toy_root, split="session1")["speaker"])
+    assert not set(lessons["speaker"]) & set(
+        dime_hf.load_dataset("iemocap", data_dir=toy_root, split="session1")["speaker"]
+    )
     np.testing.assert_allclose(np.sum(lessons["soft_label"], axis=-1), 1, atol=1e-6)
     assert set(np.sum(lessons["vote_counts"], axis=-1)) == {6}
     with pytest.raises(CorpusError, match="knows its truth"):
@@ -302,9 +322,24 @@ def test_prepare_command(toy_root, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("modality", "votes", "ties", "mass"),
     [
-        ("voice", 68_568, 644, {"angry": 9863, "disgust": 8851, "fear": 8212, "happy": 4590, "neutral": 30152, "sad": 6900}),
-        ("face", 71_654, 470, {"angry": 10005, "disgust": 12428, "fear": 9149, "happy": 12152, "neutral": 18628, "sad": 9292}),
-        ("audiovisual", 71_778, 420, {"angry": 10220, "disgust": 12197, "fear": 11849, "happy": 11139, "neutral": 18688, "sad": 7685}),
+        (
+            "voice",
+            68_568,
+            644,
+            {"angry": 9863, "disgust": 8851, "fear": 8212, "happy": 4590, "neutral": 30152, "sad": 6900},
+        ),
+        (
+            "face",
+            71_654,
+            470,
+            {"angry": 10005, "disgust": 12428, "fear": 9149, "happy": 12152, "neutral": 18628, "sad": 9292},
+        ),
+        (
+            "audiovisual",
+            71_778,
+            420,
+            {"angry": 10220, "disgust": 12197, "fear": 11849, "happy": 11139, "neutral": 18688, "sad": 7685},
+        ),
     ],
 )
 def test_crema_d_has_the_published_counts(crema_d, modality, votes, ties, mass):
@@ -319,7 +354,9 @@ def test_crema_d_has_the_published_counts(crema_d, modality, votes, ties, mass):
 
 
 def test_crema_d_clips(crema_d, caplog):
-    clips = dime_hf.load_dataset("crema_d", data_dir=crema_d, split="train", missing_audio="drop", download_mode="force_redownload")
+    clips = dime_hf.load_dataset(
+        "crema_d", data_dir=crema_d, split="train", missing_audio="drop", download_mode="force_redownload"
+    )
     assert len(clips) == 12
     assert "7,430 of 7,442 utterances have no recording" in caplog.text
     row = clips.filter(lambda id: id == "1001_DFA_ANG_XX", input_columns="id")[0]
@@ -338,7 +375,9 @@ def test_crema_d_damage(crema_d, tmp_path):
     table = root / "processedResults" / "tabulatedVotes.csv"
     table.write_text("\n".join(lines))
     (root / "AudioWAV").mkdir()
-    (root / "AudioWAV" / "1001_IEO_NEU_XX.wav").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n")
+    (root / "AudioWAV" / "1001_IEO_NEU_XX.wav").write_bytes(
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n"
+    )
     (root / "AudioWAV" / "1001_IEO_HAP_LO.wav").write_bytes(b"")
     clips = dime_hf.load_dataset("crema_d", data_dir=root, split="train")
     assert clips["audio"][:] == [None] * 3

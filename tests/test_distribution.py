@@ -20,7 +20,9 @@ from dime_hf.distribution import (
 )
 from dime_hf.errors import DistributionError
 
-counts = arrays(np.float64, (3, 5), elements=st.floats(0, 100).map(lambda x: round(x, 2))).filter(lambda a: a.sum(-1).min() > 0)
+counts = arrays(np.float64, (3, 5), elements=st.floats(0, 100).map(lambda x: round(x, 2))).filter(
+    lambda a: a.sum(-1).min() > 0
+)
 
 
 @given(counts, counts)

@@ -56,7 +56,9 @@ def simulate(size, strength, effective, votes=4, seed=0):
 
 
 def test_the_five_methods_by_hand():
-    dataset = dataset_of([[2, 0, 0], [1, 1, 0]], [[answer([0, 1, 0]), answer([0, 0, 1])], [answer(None, status="failed")]])
+    dataset = dataset_of(
+        [[2, 0, 0], [1, 1, 0]], [[answer([0, 1, 0]), answer([0, 0, 1])], [answer(None, status="failed")]]
+    )
     label = lambda pooler: pool(dataset, pooler)["soft_label"][:]  # noqa: E731
     assert label(get_pooler("human")) == [[1, 0, 0], [0.5, 0.5, 0]]
     assert label(get_pooler("synthetic")) == [[0, 0.5, 0.5], None]
@@ -64,7 +66,9 @@ def test_the_five_methods_by_hand():
     prior = (0.25, 0.25, 0.5)
     np.testing.assert_allclose(label(PriorPooler(prior, strength=2.0)), [[0.625, 0.125, 0.25], [0.375, 0.375, 0.25]])
     fitted = FittedPooler(prior, strength=2.0, effective_votes=4.0, prior_strength=2.0)
-    np.testing.assert_allclose(label(fitted), [[2.5 / 8, 2.5 / 8, 3 / 8], [0.375, 0.375, 0.25]])  # no answer: the prior alone
+    np.testing.assert_allclose(
+        label(fitted), [[2.5 / 8, 2.5 / 8, 3 / 8], [0.375, 0.375, 0.25]]
+    )  # no answer: the prior alone
     pooled = pool(dataset, fitted)
     assert pooled["soft_label_votes"][:] == [8, 4]
     assert set(pooled["soft_label_source"]) == {"fitted(s0=2, kappa=4)"}
@@ -108,7 +112,9 @@ def test_likelihood_and_its_slope_against_scipy(seed):
     coefficients = sum(scipy.special.gammaln(6) - scipy.special.gammaln(row + 1).sum() for row in counts)
     expected = sum(scipy.stats.dirichlet_multinomial(a, 5).logpmf(row) for a, row in zip(alpha, counts, strict=True))
     assert value + coefficients == pytest.approx(expected)
-    numeric = scipy.optimize.approx_fprime(alpha.ravel(), lambda a: _dirichlet_multinomial(counts.astype(float), a.reshape(4, 3))[0])
+    numeric = scipy.optimize.approx_fprime(
+        alpha.ravel(), lambda a: _dirichlet_multinomial(counts.astype(float), a.reshape(4, 3))[0]
+    )
     np.testing.assert_allclose(slope.ravel(), numeric, rtol=1e-3, atol=1e-4)
 
 

@@ -21,8 +21,12 @@ def test_scores_equal_a_loop_over_independent_implementations():
     shares = COUNTS / COUNTS.sum(-1, keepdims=True)
     js = [scipy.spatial.distance.jensenshannon(p, q, base=2) ** 2 for p, q in zip(shares, Q, strict=True)]
     assert scores["js_divergence"] == pytest.approx(np.mean(js))
-    assert scores["bhattacharyya"] == pytest.approx(np.mean([np.sqrt(p) @ np.sqrt(q) for p, q in zip(shares, Q, strict=True)]))
-    assert scores["squared_score"] == pytest.approx(np.mean([q @ q - 2 * q @ p for p, q in zip(shares, Q, strict=True)]))
+    assert scores["bhattacharyya"] == pytest.approx(
+        np.mean([np.sqrt(p) @ np.sqrt(q) for p, q in zip(shares, Q, strict=True)])
+    )
+    assert scores["squared_score"] == pytest.approx(
+        np.mean([q @ q - 2 * q @ p for p, q in zip(shares, Q, strict=True)])
+    )
     votes = [(c * np.log(q)).sum() / c.sum() for c, q in zip(COUNTS, Q, strict=True)]
     assert scores["log_likelihood"] == pytest.approx(np.mean(votes))
     decided = (COUNTS == COUNTS.max(-1, keepdims=True)).sum(-1) == 1
@@ -47,7 +51,9 @@ def test_the_truth_wins_the_proper_scores_whatever_the_number_of_votes(votes, se
     chance = np.exp([scipy.stats.multinomial(votes, truth).logpmf(counts) for counts in shares])
     expected = lambda q, name: chance @ row_scores(np.tile(q, (len(shares), 1)), shares)[name]  # noqa: E731
     assert expected(truth, "squared_score") <= expected(other, "squared_score") + 1e-12
-    assert expected(truth, "squared_score") == pytest.approx(-(truth**2).sum())  # does not depend on the number of votes
+    assert expected(truth, "squared_score") == pytest.approx(
+        -(truth**2).sum()
+    )  # does not depend on the number of votes
     assert expected(truth, "log_likelihood") >= expected(other, "log_likelihood") - 1e-12
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from datasets import List, Value
 from numpy.typing import NDArray
 
-from dime_hf import audio, columns
+from dime_hf import audio
 from dime_hf.columns import AUDIO, SAMPLING_RATE, TEXT
 from dime_hf.distribution import Array
 from dime_hf.stage import Batch, new_columns
@@ -23,7 +23,13 @@ def neighbour_features(dataset: datasets.Dataset, num_proc: int | None = None) -
     """Return the z-scored statistics (N, 82) of every utterance; a statistic that never varies becomes 0."""
     writes = {"features": List(Value("float32"), length=AUDIO_STATISTICS + TEXT_STATISTICS)}
     made = new_columns(
-        dataset, _features, reads=[AUDIO, TEXT], writes=writes, num_proc=num_proc, batch_size=100, desc="Describing utterances"
+        dataset,
+        _features,
+        reads=[AUDIO, TEXT],
+        writes=writes,
+        num_proc=num_proc,
+        batch_size=100,
+        desc="Describing utterances",
     )
     raw = np.asarray(made["features"], dtype=np.float64)
     spread = raw.std(0)

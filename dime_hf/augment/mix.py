@@ -34,12 +34,18 @@ def augment(train: datasets.Dataset, plan: Plan, num_proc: int | None = None) ->
     row_of = {id: row for row, id in enumerate(train[ID])}
     unknown = sorted({parent for parents in plan.mixes[PARENTS] for parent in parents if parent not in row_of})
     if unknown:
-        raise ColumnError(f"`plan` mixes {len(unknown)} utterances that `train` lacks, the first is {unknown[0]!r}: plan on this dataset")
+        raise ColumnError(
+            f"`plan` mixes {len(unknown)} utterances that `train` lacks, the first is {unknown[0]!r}: plan on this dataset"
+        )
     real = add_columns(train, _no_provenance, reads=[ID], writes=PROVENANCE, desc="Marking real utterances")
     if not len(plan.mixes):
         return real
     mixed = plan.mixes.map(
-        _Mix(train, row_of), remove_columns=plan.mixes.column_names, features=real.features, num_proc=num_proc, desc="Mixing"
+        _Mix(train, row_of),
+        remove_columns=plan.mixes.column_names,
+        features=real.features,
+        num_proc=num_proc,
+        desc="Mixing",
     )
     return datasets.concatenate_datasets([real, mixed], info=real.info, split=train.split)
 
@@ -71,7 +77,9 @@ class _Mix:
             TEXT: heavier[TEXT],
             SOFT_LABEL: np.average([first[SOFT_LABEL], second[SOFT_LABEL]], axis=0, weights=weights).tolist(),
             columns.SOFT_LABEL_SOURCE: "dime_aug",
-            columns.SOFT_LABEL_VOTES: float(np.dot(weights, [first[columns.SOFT_LABEL_VOTES], second[columns.SOFT_LABEL_VOTES]])),
+            columns.SOFT_LABEL_VOTES: float(
+                np.dot(weights, [first[columns.SOFT_LABEL_VOTES], second[columns.SOFT_LABEL_VOTES]])
+            ),
         }
 
 

@@ -45,7 +45,9 @@ class Plan:
 
     def __str__(self) -> str:
         lines = [f"{'class':<12}{'utterances':>12}{'target':>8}{'mixes':>7}"]
-        lines += [f"{c.name:<12}{c.utterances:>12}{c.target:>8}{c.mixes:>7}  {c.reason}".rstrip() for c in self.classes]
+        lines += [
+            f"{c.name:<12}{c.utterances:>12}{c.target:>8}{c.mixes:>7}  {c.reason}".rstrip() for c in self.classes
+        ]
         return "\n".join(lines)
 
 
@@ -114,8 +116,19 @@ class DimeAug:
         return rows
 
     def _row(self, id: str, parents: tuple[str, str], weight: float, name: str) -> dict[str, object]:
-        settings = {"recipe": self.recipe, "operation": "interpolate", "class": name, "weight": weight, "seed": self.seed}
-        return {ID: id, PARENTS: list(parents), PARENT_WEIGHTS: [1 - weight, weight], AUGMENTATION: json.dumps(settings)}
+        settings = {
+            "recipe": self.recipe,
+            "operation": "interpolate",
+            "class": name,
+            "weight": weight,
+            "seed": self.seed,
+        }
+        return {
+            ID: id,
+            PARENTS: list(parents),
+            PARENT_WEIGHTS: [1 - weight, weight],
+            AUGMENTATION: json.dumps(settings),
+        }
 
 
 PLAN_FEATURES = datasets.Features(
@@ -129,14 +142,18 @@ PLAN_FEATURES = datasets.Features(
 
 
 def _table(rows: list[dict[str, object]]) -> datasets.Dataset:
-    return datasets.Dataset.from_dict({name: [row[name] for row in rows] for name in PLAN_FEATURES}, features=PLAN_FEATURES)
+    return datasets.Dataset.from_dict(
+        {name: [row[name] for row in rows] for name in PLAN_FEATURES}, features=PLAN_FEATURES
+    )
 
 
 def _usable(train: datasets.Dataset) -> datasets.Dataset:
     table = train.select_columns([AUDIO, SOFT_LABEL])
     rows = [index for index, row in enumerate(table) if row[AUDIO] is not None and row[SOFT_LABEL] is not None]
     if not rows:
-        raise DistributionError("`train` has no utterance with both audio and a soft label: there is nothing to augment")
+        raise DistributionError(
+            "`train` has no utterance with both audio and a soft label: there is nothing to augment"
+        )
     return train.select(rows)
 
 

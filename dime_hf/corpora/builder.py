@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
-import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,16 +13,15 @@ import datasets
 import pyarrow as pa
 from datasets.packaged_modules import _hash_python_lines
 
-from dime_hf import audio, columns
-from dime_hf.corpora.folder import CorpusFolder, Utterance, fold_splits
+from dime_hf import columns
+from dime_hf.corpora.folder import CorpusFolder, fold_splits
 from dime_hf.corpora.labels import LabelSet
-from dime_hf.corpora.votes import Tally, VotePolicy, human_columns
+from dime_hf.corpora.rows import Rows
+from dime_hf.corpora.votes import Tally, VotePolicy
 from dime_hf.errors import CorpusError, did_you_mean
 
-logger = logging.getLogger(__name__)
 ROWS = ("voted", "decided", "all")
 MISSING_AUDIO = ("keep", "drop", "error")
-ROWS_PER_TABLE = 1000
 
 
 @dataclasses.dataclass
@@ -82,6 +79,9 @@ class CorpusBuilder(datasets.ArrowBasedBuilder):
     """Emits a corpus under the data contract of `columns`. Arrow-based, so that no audio codec is needed."""
 
     VERSION = datasets.Version("1.0.0")
+    DEFAULT_WRITER_BATCH_SIZE = (
+        1000  # rows hold paths: `datasets` would write a hundred at a time where there is audio
+    )
     config: CorpusConfig
 
     def __init__(self, *args: Any, hash: str | None = None, **kwargs: Any):
@@ -111,79 +111,7 @@ class CorpusBuilder(datasets.ArrowBasedBuilder):
         return [datasets.SplitGenerator(name=name, gen_kwargs={"shards": shards}) for name, shards in splits.items()]
 
     def _generate_tables(self, shards: list[str]) -> Iterator[tuple[str, pa.Table]]:
-        rows = Rows(self.config, self.tally)
-        stream = rows.read(shards)
-        batches = iter(lambda: list(itertools.islice(stream, ROWS_PER_TABLE)), [])
-        for index, batch in enumerate(itertools.chain(batches, [[]])):  # the empty last one keeps a split without rows valid
-            yield f"{shards[0]}:{index}", _table(batch, self.info.features)
+        rows = Rows(self.config, self.tally, self.info.features)
+        for index, table in enumerate(rows.tables(shards)):
+            yield f"{shards[0]}:{index}", table
         rows.report()
-
-
-class Rows:
-    """Reads utterances, counts their votes, leaves out what was not asked for, and remembers what had no recording."""
-
-    def __init__(self, config: CorpusConfig, tally: Tally):
-        self.config, self.tally = config, tally
-        self.choice = {raw: index for index, raw in enumerate(tally.inventory)}
-        self.read_count = 0
-        self.missing: dict[str, list[str]] = {}
-
-    def read(self, shards: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Rows as columns of the data contract; labels as class indices."""
-        folder = self.config.folder()
-        for utterance in folder.read(shards):
-            counts, hard_label = self.tally.count(utterance.votes), self._hard_label(utterance)
-            if not self._wanted(counts, hard_label):
-                continue
-            self.read_count += 1
-            if reason := folder.why_missing(utterance.audio):
-                self._miss(utterance, reason)
-                if self.config.missing_audio == "drop":
-                    continue
-            elif columns.DURATION not in utterance.fields:
-                utterance.fields[columns.DURATION] = audio.duration(utterance.audio)
-            yield {
-                columns.ID: utterance.id,
-                columns.AUDIO: None if reason else {"bytes": None, "path": utterance.audio},
-                columns.HUMAN_VOTES: [self._indexed(vote) for vote in utterance.votes],
-                columns.VOTE_COUNTS: counts,
-                columns.HARD_LABEL: hard_label,
-                **utterance.fields,
-            }
-
-    def report(self) -> None:
-        """Say in one line a reason how many utterances have no recording."""
-        for reason, paths in self.missing.items():
-            logger.warning(
-                "%s: %s of %s utterances have no recording (%s, first: %s); %s",
-                self.config.folder_class.corpus,
-                f"{len(paths):,}",
-                f"{self.read_count:,}",
-                reason,
-                paths[0],
-                "they stay, with null audio" if self.config.missing_audio == "keep" else "they are left out",
-            )
-
-    def _hard_label(self, utterance: Utterance) -> int | None:
-        if not self.tally.follows_the_corpus:
-            return self.tally.decide(utterance.votes)
-        return None if utterance.official is None else self.tally.label_set.class_of.get(utterance.official)
-
-    def _wanted(self, counts: Sequence[float], hard_label: int | None) -> bool:
-        return {"voted": any(counts), "decided": hard_label is not None, "all": True}[self.config.rows]
-
-    def _indexed(self, vote: Mapping[str, Any]) -> dict[str, Any]:
-        return {**vote, "choices": [self.choice[raw] for raw in vote["choices"]]}
-
-    def _miss(self, utterance: Utterance, reason: str) -> None:
-        if self.config.missing_audio == "error":
-            raise CorpusError(f"{utterance.audio}: no recording of utterance {utterance.id!r} ({reason}); see `missing_audio`")
-        self.missing.setdefault(reason, []).append(utterance.audio)
-
-
-def _table(rows: list[dict[str, Any]], features: datasets.Features) -> pa.Table:
-    """Arrow table of rows in the features' own schema; fields that a corpus does not know are null."""
-    given = {name: [row.get(name) for row in rows] for name in features}
-    given.update(human_columns(given[columns.VOTE_COUNTS]))
-    schema = features.arrow_schema
-    return pa.table([pa.array(given[field.name], type=field.type) for field in schema], schema=schema)

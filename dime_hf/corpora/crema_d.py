@@ -9,7 +9,6 @@ import csv
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 from datasets import Value
@@ -17,7 +16,8 @@ from datasets import Value
 from dime_hf import audio, columns
 from dime_hf.columns import EXTERNAL
 from dime_hf.corpora.builder import CorpusBuilder, CorpusConfig
-from dime_hf.corpora.folder import CorpusFolder, Utterance, read_text
+from dime_hf.corpora.folder import Block, CorpusFolder, read_text
+from dime_hf.corpora.votes import Vote
 from dime_hf.errors import CorpusError, LabelFileError, did_you_mean
 
 CODES = {"A": "angry", "D": "disgust", "F": "fear", "H": "happy", "N": "neutral", "S": "sad"}
@@ -38,6 +38,8 @@ SENTENCES = {
     "TSI": "The surface is slick.",
     "WSI": "We'll stop in a couple of minutes.",
 }
+FIELDS = (columns.TEXT, columns.SPEAKER, columns.GENDER, "intended_emotion", "intended_level")
+ANONYMOUS = tuple(Vote(None, EXTERNAL, (emotion,)) for emotion in CODES.values())  # only the choice was released
 WAV_HEADER = 44  # bytes: a file with no more holds no sound
 
 
@@ -49,20 +51,23 @@ class CremaDFolder(CorpusFolder):
     homepage = "https://github.com/CheyneyComputerScience/CREMA-D"
     licence = "ODbL 1.0, contents DbCL 1.0"
     inventory = tuple(columns.in_house_order(CODES.values()))
-    extra_features: ClassVar[Mapping[str, Any]] = {"intended_emotion": Value("string"), "intended_level": Value("string")}
+    extra_features: ClassVar[Mapping[str, Any]] = {
+        "intended_emotion": Value("string"),
+        "intended_level": Value("string"),
+    }
     marker = "processedResults/tabulatedVotes.csv"
 
     def __init__(self, data_dir: str | os.PathLike[str], modality: str = "voice"):
         super().__init__(data_dir)
-        self.votes_file = self.root / self.marker
-        self.demographics_file = self.root / "VideoDemographics.csv"
+        self.votes_file = f"{self.root}/{self.marker}"
+        self.demographics_file = f"{self.root}/VideoDemographics.csv"
         self.modality = modality
 
-    def label_files(self) -> list[Path]:
-        return [path for path in (self.votes_file, self.demographics_file) if path.is_file()]
+    def label_files(self) -> list[str]:
+        return [path for path in (self.votes_file, self.demographics_file) if os.path.isfile(path)]
 
-    def audio_folders(self) -> list[Path]:
-        return [self.root / "AudioWAV"]
+    def audio_folders(self) -> list[str]:
+        return [folder for folder in [f"{self.root}/AudioWAV"] if os.path.isdir(folder)]
 
     def groups(self) -> dict[str, list[str]]:
         actors = sorted({row["fileName"].split("_")[0] for _, row in self._rows()})
@@ -73,11 +78,14 @@ class CremaDFolder(CorpusFolder):
     def splits(self) -> dict[str, list[str]]:
         return {"train": list(self.groups())}
 
-    def read(self, shards: Sequence[str]) -> Iterator[Utterance]:
+    def read(self, shards: Sequence[str]) -> Iterator[Block]:
         actors, genders = set(shards), self._genders()
+        block = Block(fields={name: [] for name in FIELDS})
         for number, row in self._rows():
-            if row["fileName"].split("_")[0] in actors:
-                yield self._utterance(number, row, genders)
+            actor = row["fileName"].split("_")[0]
+            if actor in actors:
+                self._append(block, number, row, genders.get(actor))
+        yield block
 
     def why_missing(self, audio_path: str) -> str | None:
         if reason := super().why_missing(audio_path):
@@ -99,33 +107,27 @@ class CremaDFolder(CorpusFolder):
             if cells[0].startswith(MODALITIES[self.modality]):
                 yield lines.line_num, dict(zip(header, cells, strict=True))
 
-    def _utterance(self, number: int, row: dict[str, str], genders: Mapping[str, str]) -> Utterance:
+    def _append(self, block: Block, number: int, row: dict[str, str], gender: str | None) -> None:
         clip = row["fileName"]
         try:
             actor, sentence, intended, level = clip.split("_")
-            fields = {
-                columns.TEXT: SENTENCES[sentence],
-                "intended_emotion": INTENDED[intended],
-                "intended_level": LEVELS[level],
-            }
-            counts = {emotion: int(row[code]) for code, emotion in CODES.items()}
+            fields = (SENTENCES[sentence], actor, gender, INTENDED[intended], LEVELS[level])
+            counts = [int(row[code]) for code in CODES]
         except (ValueError, KeyError) as error:
-            raise LabelFileError(self.votes_file, number, f"{clip}: {error}", "a clip 'actor_sentence_emotion_level' and whole counts") from error
-        path = str(self.root / "AudioWAV" / f"{clip}.wav")
-        fields |= {columns.SPEAKER: actor, columns.GENDER: genders.get(actor)}
-        votes = [_anonymous(emotion) for emotion, count in counts.items() for _ in range(count)]
-        return Utterance(clip, path, votes, CODES.get(row["emoVote"]), fields)
+            expected = "a clip 'actor_sentence_emotion_level' and whole counts"
+            raise LabelFileError(self.votes_file, number, f"{clip}: {error}", expected) from error
+        block.id.append(clip)
+        block.audio.append(f"{self.root}/AudioWAV/{clip}.wav")
+        block.votes.append(tuple(vote for vote, count in zip(ANONYMOUS, counts, strict=True) for _ in range(count)))
+        block.official.append(CODES.get(row["emoVote"]))  # a tie is written as "A:D"
+        for name, value in zip(FIELDS, fields, strict=True):
+            block.fields[name].append(value)
 
     def _genders(self) -> dict[str, str]:
-        if not self.demographics_file.is_file():
+        if not os.path.isfile(self.demographics_file):
             return {}
         rows = csv.DictReader(read_text(self.demographics_file).splitlines())
         return {row["ActorID"]: row["Sex"].lower() for row in rows}
-
-
-def _anonymous(emotion: str) -> dict[str, Any]:
-    """A vote of which only the choice was released."""
-    return {"annotator": None, "kind": EXTERNAL, "choices": [emotion], "secondary": [], "note": ""}
 
 
 @dataclasses.dataclass
@@ -149,6 +151,7 @@ class CremaD(CorpusBuilder):
 
     BUILDER_CONFIG_CLASS = CremaDConfig
     BUILDER_CONFIGS = [
-        CremaDConfig(name=modality, modality=modality, description=f"Votes on the {modality}.") for modality in MODALITIES
+        CremaDConfig(name=modality, modality=modality, description=f"Votes on the {modality}.")
+        for modality in MODALITIES
     ]
     DEFAULT_CONFIG_NAME = "voice"

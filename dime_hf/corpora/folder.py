@@ -5,28 +5,56 @@ from __future__ import annotations
 import abc
 import dataclasses
 import difflib
-import functools
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from dime_hf.corpora.votes import Vote
 from dime_hf.errors import CorpusError
 
 
 @dataclasses.dataclass
-class Utterance:
-    """One row as its corpus tells it: `votes` and `official` in raw labels, `audio` where the recording should lie."""
+class Block:
+    """Utterances as columns, as the corpus tells them: raw labels, and where each recording should lie."""
 
-    id: str
-    audio: str
-    votes: list[dict[str, Any]]
-    official: str | None
-    fields: dict[str, Any]  # any other column of the corpus's features
+    id: list[str] = dataclasses.field(default_factory=list)
+    audio: list[str] = dataclasses.field(default_factory=list)
+    votes: list[tuple[Vote, ...]] = dataclasses.field(default_factory=list)
+    official: list[str | None] = dataclasses.field(default_factory=list)  # raw label of the corpus's consensus
+    fields: dict[str, list[Any]] = dataclasses.field(default_factory=dict)  # any other column of the features
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def extend(self, other: Block) -> None:
+        """Append the rows of another block with the same fields."""
+        self.id.extend(other.id)
+        self.audio.extend(other.audio)
+        self.votes.extend(other.votes)
+        self.official.extend(other.official)
+        for name, values in other.fields.items():
+            self.fields.setdefault(name, []).extend(values)
+
+    def where(self, wanted: NDArray[np.bool_]) -> Block:
+        """The rows for which `wanted` holds."""
+        if wanted.all():
+            return self
+        return Block(
+            id=list(itertools.compress(self.id, wanted)),
+            audio=list(itertools.compress(self.audio, wanted)),
+            votes=list(itertools.compress(self.votes, wanted)),
+            official=list(itertools.compress(self.official, wanted)),
+            fields={name: list(itertools.compress(values, wanted)) for name, values in self.fields.items()},
+        )
 
 
 class CorpusFolder(abc.ABC):
-    """A corpus's folder. `root` is found from `data_dir`: the folder itself, or one level down."""
+    """A corpus's folder. `root` is found from `data_dir`: the folder itself, or one level down. Paths have forward slashes."""
 
     corpus: ClassVar[str]
     about: ClassVar[str]  # for the dataset's description
@@ -37,14 +65,15 @@ class CorpusFolder(abc.ABC):
     marker: ClassVar[str]  # a glob that matches in the root and nowhere else
 
     def __init__(self, data_dir: str | os.PathLike[str]):
-        self.root = find_root(Path(data_dir).expanduser(), self.marker, self.corpus)
+        self.root = find_root(Path(data_dir).expanduser(), self.marker, self.corpus).as_posix()
+        self._listings: dict[str, frozenset[str]] = {}
 
     @abc.abstractmethod
-    def label_files(self) -> list[Path]:
+    def label_files(self) -> list[str]:
         """Files whose change must rebuild the dataset."""
 
     @abc.abstractmethod
-    def audio_folders(self) -> list[Path]:
+    def audio_folders(self) -> list[str]:
         """Folders whose change (a recording that comes or goes) must rebuild the dataset."""
 
     @abc.abstractmethod
@@ -56,44 +85,41 @@ class CorpusFolder(abc.ABC):
         """The corpus's own splits and their shards."""
 
     @abc.abstractmethod
-    def read(self, shards: Sequence[str]) -> Iterator[Utterance]:
-        """Read the utterances of `shards`, in corpus order."""
+    def read(self, shards: Sequence[str]) -> Iterator[Block]:
+        """Read the utterances of `shards`, in corpus order, in blocks of any size."""
 
     def why_missing(self, audio: str) -> str | None:
         """Say why there is no recording at a path, or None when there is one."""
-        folder, name = os.path.split(audio)
-        return None if name in _names(folder) else "there is no such file"
+        folder, _, name = audio.rpartition("/")
+        if folder not in self._listings:
+            self._listings[folder] = frozenset(os.listdir(folder)) if os.path.isdir(folder) else frozenset()
+        return None if name in self._listings[folder] else "there is no such file"
 
     def stamp(self) -> str:
         """Fingerprint of the label files and of which recordings there are, from the file system's own records."""
-        states = []
-        for path in [*self.label_files(), *(folder for folder in self.audio_folders() if folder.is_dir())]:
-            stat = path.stat()
-            states.append((str(path.relative_to(self.root)), 0 if path.is_dir() else stat.st_size, stat.st_mtime_ns))
-        return repr(sorted(states))
+        start = len(self.root)
+        files = [(path[start:], os.stat(path)) for path in self.label_files()]
+        folders = [(path[start:], os.stat(path)) for path in self.audio_folders()]
+        states = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in files]
+        return repr(sorted([*states, *((path, 0, stat.st_mtime_ns) for path, stat in folders)]))
 
 
-@functools.lru_cache(maxsize=1024)
-def _listing(folder: str, mtime: int) -> frozenset[str]:
-    return frozenset(os.listdir(folder))
+def visible(folder: str, suffix: str = "") -> list[str]:
+    """Paths in `folder` that end with `suffix`, sorted, without the `._*` twins that macOS leaves beside files."""
+    if not os.path.isdir(folder):
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(
+            f"{folder}/{entry.name}"
+            for entry in entries
+            if entry.name.endswith(suffix) and not entry.name.startswith(".")
+        )
 
 
-def _names(folder: str) -> frozenset[str]:
-    """Names in a folder, read once as long as it does not change."""
-    try:
-        return _listing(folder, os.stat(folder).st_mtime_ns)
-    except FileNotFoundError:
-        return frozenset()
-
-
-def visible(folder: Path, pattern: str) -> list[Path]:
-    """Files of `folder` that match, sorted, without the `._*` twins that macOS leaves beside them."""
-    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
-
-
-def read_text(path: Path) -> str:
+def read_text(path: str | os.PathLike[str]) -> str:
     """Text of a label file: UTF-8, or latin-1 where it is not; line ends of any system."""
-    content = path.read_bytes()
+    with open(path, "rb") as file:
+        content = file.read()
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:

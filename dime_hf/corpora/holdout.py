@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import datasets
@@ -13,7 +13,8 @@ from datasets import Value
 
 from dime_hf import columns
 from dime_hf.columns import HUMAN_VOTES, ID, REFERENCE_COUNTS, VOTE_COUNTS
-from dime_hf.corpora.votes import Tally, Vote, human_columns
+from dime_hf.corpora.votes import Ballots, Tally, Vote
+from dime_hf.distribution import normalize
 from dime_hf.errors import DistributionError
 from dime_hf.stage import Batch, add_columns
 
@@ -38,7 +39,9 @@ def hold_out_votes(dataset: datasets.Dataset, keep: int, seed: int = 0) -> datas
         columns.SOFT_LABEL_SOURCE: Value("string"),
         columns.SOFT_LABEL_VOTES: Value("float32"),
     }
-    held = add_columns(dataset, HoldOut(tally, keep, seed), reads=[ID, HUMAN_VOTES], writes=writes, desc="Holding out votes")
+    held = add_columns(
+        dataset, HoldOut(tally, keep, seed), reads=[ID, HUMAN_VOTES], writes=writes, desc="Holding out votes"
+    )
     return held.filter(_has_votes, input_columns=[REFERENCE_COUNTS], desc="Keeping rows with held-out votes")
 
 
@@ -55,23 +58,33 @@ class HoldOut:
     seed: int
 
     def __call__(self, batch: Batch) -> dict[str, list[Any]]:
-        split = [self._split(id, self._named(votes)) for id, votes in zip(batch[ID], batch[HUMAN_VOTES], strict=True)]
+        split = [
+            self._split(id, self._ballots(votes)) for id, votes in zip(batch[ID], batch[HUMAN_VOTES], strict=True)
+        ]
         kept = [self.tally.count(keep) for keep, _ in split]
+        totals = [sum(counts) for counts in kept]
         return {
+            VOTE_COUNTS: kept,
             REFERENCE_COUNTS: [self.tally.count(held) for _, held in split],
             columns.HARD_LABEL: [self.tally.decide(keep) for keep, _ in split],
-            **human_columns(kept),
+            columns.SOFT_LABEL: [normalize(row).tolist() if n else None for row, n in zip(kept, totals, strict=True)],
+            columns.SOFT_LABEL_SOURCE: [columns.HUMAN if n else None for n in totals],
+            columns.SOFT_LABEL_VOTES: totals,
         }
 
-    def _named(self, votes: Sequence[Vote]) -> list[Vote]:
-        """The votes with raw labels for class indices."""
-        return [{**vote, "choices": [self.tally.inventory[choice] for choice in vote["choices"]]} for vote in votes]
+    def _ballots(self, votes: Sequence[Mapping[str, Any]]) -> Ballots:
+        """The ballots of an utterance that hold a vote inside the label set."""
+        inventory = self.tally.inventory
+        named = (
+            Vote(vote["annotator"], vote["kind"], tuple(inventory[choice] for choice in vote["choices"]))
+            for vote in votes
+        )
+        return tuple(ballot for ballot in self.tally.ballots(named) if any(self.tally.count((ballot,))))
 
-    def _split(self, id: str, votes: list[Vote]) -> tuple[list[Vote], list[Vote]]:
-        """The votes kept and those held out."""
-        counted = [vote for vote in votes if any(self.tally.count([vote]))]
-        if len(counted) <= self.keep:
-            return counted, []
-        order = np.random.default_rng([self.seed, zlib.crc32(id.encode())]).permutation(len(counted))
-        drawn = [counted[index] for index in order]
+    def _split(self, id: str, ballots: Ballots) -> tuple[Ballots, Ballots]:
+        """The ballots kept and those held out."""
+        if len(ballots) <= self.keep:
+            return ballots, ()
+        order = np.random.default_rng([self.seed, zlib.crc32(id.encode())]).permutation(len(ballots))
+        drawn = tuple(ballots[index] for index in order)
         return drawn[: self.keep], drawn[self.keep :]

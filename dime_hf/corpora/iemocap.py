@@ -7,39 +7,44 @@ themselves; several ticks a vote are allowed. The official label is the unique p
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from datasets import Value
 
 from dime_hf import columns
 from dime_hf.columns import EXTERNAL, SELF
 from dime_hf.corpora.builder import CorpusBuilder, CorpusConfig
-from dime_hf.corpora.folder import CorpusFolder, Utterance, read_text, visible
+from dime_hf.corpora.folder import Block, CorpusFolder, read_text, visible
+from dime_hf.corpora.votes import Vote
 from dime_hf.errors import CorpusError, LabelFileError
 
 CODES = {  # of the header line; "xxx" is no agreement
     "ang": "angry", "hap": "happy", "neu": "neutral", "sad": "sad", "exc": "excited", "fru": "frustrated",
     "sur": "surprise", "fea": "fear", "dis": "disgust", "oth": "other",
 }  # fmt: skip
+HEADER_CODES = {*CODES, "xxx"}
 LABELS = {
     "Anger": "angry", "Happiness": "happy", "Neutral": "neutral", "Neutral state": "neutral", "Sadness": "sad",
     "Excited": "excited", "Frustration": "frustrated", "Surprise": "surprise", "Fear": "fear", "Disgust": "disgust",
     "Other": "other",
 }  # fmt: skip
 TURN = re.compile(
-    r"\[(?P<start>[\d.]+) - (?P<end>[\d.]+)\]\s+(?P<id>(?P<dialog>Ses\d\d[FM]_\w+)_(?P<speaker>[FM])\w+)\s+(?P<code>[a-z]{3})\s+"
-    r"\[(?P<valence>[\d.]+), (?P<activation>[\d.]+), (?P<dominance>[\d.]+)\]"
-)
-CATEGORICAL = re.compile(r"C-(?P<annotator>[EFM]\d):\s*(?P<labels>[^(]*?)\s*(?:\((?P<note>.*)\))?\s*")
-ATTRIBUTES = re.compile(r"A-(?P<annotator>[EFM]\d):\s*val\s*(\d*);\s*act\s*(\d*);\s*dom\s*(\d*);?\s*(?:\(.*\))?\s*")
-TRANSCRIPT = re.compile(r"(?P<id>Ses\d\d[FM]_\S+) \[[\d.]+-[\d.]+\]: ?(?P<text>.*)")
+    r"\[([\d.]+) - ([\d.]+)\]\s+((Ses\d\d[FM]_\w+)_([FM])\w+)\s+([a-z]{3})\s+\[([\d.]+), ([\d.]+), ([\d.]+)\]\s*"
+)  # start, end, turn, dialog, speaker's letter, code, valence, activation, dominance
+CATEGORICAL = re.compile(r"C-([EFM]\d):\s*([^(]*?)\s*(?:\((.*)\))?\s*")  # annotator, labels, comment
+ATTRIBUTES = re.compile(r"A-([EFM]\d):\s*val\s*(\d*);\s*act\s*(\d*);\s*dom\s*(\d*);?\s*(?:\(.*\))?\s*")
+TRANSCRIPT = re.compile(r"^(Ses\d\d[FM]_\S+) \[[\d.]+-[\d.]+\]: ?(.*)$", re.MULTILINE)  # turn, text
 VALID_RATINGS = {"1", "2", "3", "4", "5"}  # a missing rating was released as 6 (6 - 0) or as nothing
 GENDERS = {"F": "female", "M": "male"}
-RELEASED = tuple(columns.RELEASED + name for name in (columns.VALENCE, columns.ACTIVATION, columns.DOMINANCE))
+RATINGS = (columns.VALENCE, columns.ACTIVATION, columns.DOMINANCE)  # the order of the corpus's files
+SESSIONS = tuple(f"Session{number}" for number in range(1, 6))
+A_TURN = f"a turn '[start - end] turn code [V, A, D]' with one of the codes {' '.join([*CODES, 'xxx'])}, and then its lines C- and A-"
+A_VOTE = f"'C-<annotator>: <label>; (comment)' with labels out of {', '.join(LABELS)}"
+A_RATING = "'A-<annotator>: val n; act n; dom n; (comment)'"
 
 
 class IemocapFolder(CorpusFolder):
@@ -50,19 +55,20 @@ class IemocapFolder(CorpusFolder):
     homepage = "https://sail.usc.edu/iemocap/"
     licence = "IEMOCAP release agreement: research use, no redistribution"
     inventory = tuple(columns.in_house_order(CODES.values()))
-    extra_features: ClassVar[Mapping[str, Any]] = {name: Value("float32") for name in RELEASED}
+    extra_features: ClassVar[Mapping[str, Any]] = {columns.RELEASED + name: Value("float32") for name in RATINGS}
     marker = "Session[1-5]/dialog/EmoEvaluation"
 
-    def label_files(self) -> list[Path]:
+    def label_files(self) -> list[str]:
         return [path for kind in ("EmoEvaluation", "transcriptions") for path in self._dialog_files(kind)]
 
-    def audio_folders(self) -> list[Path]:
-        return sorted(folder for folder in self.root.glob("Session[1-5]/sentences/wav/*") if folder.is_dir())
+    def audio_folders(self) -> list[str]:
+        wavs = [f"{self.root}/{session}/sentences/wav" for session in SESSIONS]
+        return [folder for session in wavs for folder in visible(session) if os.path.isdir(folder)]
 
     def groups(self) -> dict[str, list[str]]:
         sessions: dict[str, list[str]] = {}
         for path in self._dialog_files("EmoEvaluation"):
-            sessions.setdefault(path.relative_to(self.root).parts[0].lower(), []).append(str(path))
+            sessions.setdefault(path.split("/")[-4].lower(), []).append(path)
         if not sessions:
             raise CorpusError(f"{self.root}: the corpus is empty, no dialog in Session*/dialog/EmoEvaluation/*.txt")
         return sessions
@@ -70,105 +76,131 @@ class IemocapFolder(CorpusFolder):
     def splits(self) -> dict[str, list[str]]:
         return self.groups()
 
-    def read(self, shards: Sequence[str]) -> Iterator[Utterance]:
-        for shard in shards:
-            path = Path(shard)
-            texts = read_transcripts(path.parent.parent / "transcriptions" / path.name)
-            wavs = path.parents[2] / "sentences" / "wav"
-            for turn in read_evaluation(path):
-                yield turn.utterance(wavs, texts.get(turn.header["id"]), path.parents[2].name.lower())
+    def read(self, shards: Sequence[str]) -> Iterator[Block]:
+        return (read_dialog(path) for path in shards)
 
-    def _dialog_files(self, kind: str) -> list[Path]:
-        return [path for folder in sorted(self.root.glob(f"Session[1-5]/dialog/{kind}")) for path in visible(folder, "*.txt")]
+    def _dialog_files(self, kind: str) -> list[str]:
+        return [path for session in SESSIONS for path in visible(f"{self.root}/{session}/dialog/{kind}", ".txt")]
 
 
-@dataclasses.dataclass
-class Turn:
+class Header(NamedTuple):
+    """First line of a turn, as written."""
+
+    start: str
+    end: str
+    id: str
+    dialog: str
+    letter: str  # of the speaker; the letter after the session number is the actor with the markers
+    code: str
+    valence: str
+    activation: str
+    dominance: str
+
+
+class Rating(NamedTuple):
+    """One annotator's ratings, as written."""
+
+    annotator: str
+    valence: str
+    activation: str
+    dominance: str
+
+
+class Turn(NamedTuple):
     """A block of an evaluation file."""
 
-    header: dict[str, str]
-    votes: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    ratings: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)  # external: valence, activation, dominance
-
-    def utterance(self, wavs: Path, text: str | None, session: str) -> Utterance:
-        """The row of this turn; its speaker is the letter in the turn's own name, not the one after the session number."""
-        header = self.header
-        valence, activation, dominance = (_mean(ratings) for ratings in zip(*self.ratings)) if self.ratings else (None,) * 3
-        return Utterance(
-            id=header["id"],
-            audio=os.path.join(wavs, header["dialog"], f"{header['id']}.wav"),
-            votes=self.votes,
-            official=CODES.get(header["code"]),
-            fields={
-                columns.DURATION: float(header["end"]) - float(header["start"]),
-                columns.TEXT: text,
-                columns.SPEAKER: header["id"][:5] + header["speaker"],
-                columns.GENDER: GENDERS[header["speaker"]],
-                columns.SESSION: session,
-                columns.DIALOG: header["dialog"],
-                columns.VALENCE: valence,
-                columns.ACTIVATION: activation,
-                columns.DOMINANCE: dominance,
-                **{name: float(header[name.removeprefix(columns.RELEASED)]) for name in RELEASED},
-            },
-        )
+    header: Header
+    votes: list[Vote]
+    ratings: list[Rating]
 
 
-def read_evaluation(path: Path) -> Iterator[Turn]:
+def read_dialog(evaluation: str) -> Block:
+    """All turns of a dialog from its `EmoEvaluation/<dialog>.txt` and its transcript, with the paths of its recordings."""
+    session_folder, name = evaluation.split("/dialog/EmoEvaluation/")
+    texts = read_transcripts(f"{session_folder}/dialog/transcriptions/{name}")
+    session = evaluation.split("/")[-4].lower()
+    turns = list(read_evaluation(evaluation))
+    if not turns:
+        return Block()
+    start, end, ids, dialogs, letters, codes, *released = zip(*(turn.header for turn in turns), strict=True)
+    means = zip(*(mean_ratings(tuple(turn.ratings)) for turn in turns), strict=True)
+    fields: dict[str, list[Any]] = {
+        columns.DURATION: [float(e) - float(s) for s, e in zip(start, end, strict=True)],
+        columns.TEXT: [texts.get(id) for id in ids],
+        columns.SPEAKER: [id[:5] + letter for id, letter in zip(ids, letters, strict=True)],
+        columns.GENDER: [GENDERS[letter] for letter in letters],
+        columns.SESSION: [session] * len(ids),
+        columns.DIALOG: list(dialogs),
+        **{name: list(values) for name, values in zip(RATINGS, means, strict=True)},
+        **{columns.RELEASED + name: list(map(float, values)) for name, values in zip(RATINGS, released, strict=True)},
+    }
+    audio = [f"{session_folder}/sentences/wav/{dialog}/{id}.wav" for dialog, id in zip(dialogs, ids, strict=True)]
+    return Block(list(ids), audio, [tuple(turn.votes) for turn in turns], [CODES.get(code) for code in codes], fields)
+
+
+def read_evaluation(path: str | os.PathLike[str]) -> Iterator[Turn]:
     """Turns of an `EmoEvaluation/<dialog>.txt`; `LabelFileError` names the file and the line outside the grammar."""
     turn: Turn | None = None
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.startswith("["):
-            if turn is not None:
+            if turn:
                 yield turn
-            turn = _turn(path, number, line)
-        elif line.startswith("C-") and turn is not None:
-            turn.votes.append(_vote(path, number, line))
-        elif line.startswith("A-") and turn is not None:
-            _rate(turn, path, number, line)
-        elif line.strip() and not line.startswith("%"):
-            raise LabelFileError(path, number, line, "a turn '[start - end] ...', then its lines 'C-...' and 'A-...'")
-    if turn is not None:
+            turn = Turn(_header(line, path, number), [], [])
+            continue
+        match parsed := parse_line(line):
+            case None:
+                pass
+            case Vote() if turn:
+                turn.votes.append(parsed)
+            case Rating() if turn:
+                turn.ratings.append(parsed)
+            case _:
+                raise LabelFileError(path, number, line, parsed if isinstance(parsed, str) else A_TURN)
+    if turn:
         yield turn
 
 
-def read_transcripts(path: Path) -> dict[str, str]:
+def read_transcripts(path: str) -> dict[str, str]:
     """Text of every timed line of a `transcriptions/<dialog>.txt`; none where the file is absent."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         return {}
-    matches = (TRANSCRIPT.fullmatch(line) for line in read_text(path).split("\n"))
-    return {match["id"]: match["text"].strip() for match in matches if match}
+    return {turn: text.strip() for turn, text in TRANSCRIPT.findall(read_text(path))}
 
 
-def _turn(path: Path, number: int, line: str) -> Turn:
-    match = TURN.fullmatch(line.rstrip())
-    if match is None or (match["code"] not in CODES and match["code"] != "xxx"):
-        raise LabelFileError(path, number, line, "'[start - end] turn code [V, A, D]' with one of the codes " + " ".join([*CODES, "xxx"]))
-    return Turn(match.groupdict())
+def _header(line: str, path: str | os.PathLike[str], number: int) -> Header:
+    match = TURN.fullmatch(line)
+    if match is None or match[6] not in HEADER_CODES:
+        raise LabelFileError(path, number, line, A_TURN)
+    return Header(*match.groups())
 
 
-def _vote(path: Path, number: int, line: str) -> dict[str, Any]:
+@functools.lru_cache(maxsize=1 << 14)  # the same few votes and ratings come again and again
+def parse_line(line: str) -> Vote | Rating | str | None:
+    """What a line below a turn's header says: None when nothing, and the text of what was expected when it is no such line."""
+    if line.startswith("C-"):
+        return _vote(line) or A_VOTE
+    if line.startswith("A-"):
+        match = ATTRIBUTES.fullmatch(line)
+        return Rating(*match.groups()) if match else A_RATING
+    return None if line.startswith("%") or not line.strip() else A_TURN
+
+
+def _vote(line: str) -> Vote | None:
+    """The vote of a `C-` line; a blank label is no choice."""
     match = CATEGORICAL.fullmatch(line)
-    labels = [label.strip() for label in match["labels"].split(";") if label.strip()] if match else []
+    labels = [label.strip() for label in match[2].split(";") if label.strip()] if match else []
     if match is None or not set(labels) <= LABELS.keys():
-        raise LabelFileError(path, number, line, f"'C-<annotator>: <label>; (comment)' with labels out of {', '.join(LABELS)}")
-    kind = EXTERNAL if match["annotator"].startswith("E") else SELF
-    choices = [LABELS[label] for label in labels]
-    return {"annotator": match["annotator"], "kind": kind, "choices": choices, "secondary": [], "note": match["note"] or ""}
+        return None
+    kind = EXTERNAL if match[1].startswith("E") else SELF
+    return Vote(match[1], kind, tuple(LABELS[label] for label in labels), note=match[3] or "")
 
 
-def _rate(turn: Turn, path: Path, number: int, line: str) -> None:
-    match = ATTRIBUTES.fullmatch(line)
-    if match is None:
-        raise LabelFileError(path, number, line, "'A-<annotator>: val n; act n; dom n; (comment)'")
-    annotator, *ratings = match.groups()
-    if annotator.startswith("E"):
-        turn.ratings.append((ratings[0], ratings[1], ratings[2]))
-
-
-def _mean(ratings: Sequence[str]) -> float | None:
-    valid = [int(rating) for rating in ratings if rating in VALID_RATINGS]
-    return sum(valid) / len(valid) if valid else None
+@functools.lru_cache(maxsize=1 << 14)
+def mean_ratings(ratings: tuple[Rating, ...]) -> tuple[float | None, ...]:
+    """Mean valence, activation and dominance of the external annotators' valid ratings; None where there is none."""
+    external = [rating[1:] for rating in ratings if rating.annotator.startswith("E")]
+    valid = [[int(value) for value in scale if value in VALID_RATINGS] for scale in zip(*external, strict=True)]
+    return tuple(sum(scale) / len(scale) if scale else None for scale in valid) if valid else (None, None, None)
 
 
 @dataclasses.dataclass

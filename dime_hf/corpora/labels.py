@@ -27,12 +27,16 @@ class LabelSet:
         raw_to_class: dict[str, str] = {}
         for name, raw_labels in merged.items():
             if isinstance(raw_labels, str):
-                raise CorpusError(f"`label_set` maps {name!r} to the string {raw_labels!r}; give a list of raw labels: [{raw_labels!r}]")
+                raise CorpusError(
+                    f"`label_set` maps {name!r} to the string {raw_labels!r}; give a list of raw labels: [{raw_labels!r}]"
+                )
             for raw in raw_labels:
                 if raw not in inventory:
                     raise CorpusError(f"`label_set` names the raw label {raw!r}.{did_you_mean(raw, inventory)}")
                 if raw in raw_to_class:
-                    raise CorpusError(f"`label_set` puts the raw label {raw!r} into two classes: {raw_to_class[raw]!r} and {name!r}")
+                    raise CorpusError(
+                        f"`label_set` puts the raw label {raw!r} into two classes: {raw_to_class[raw]!r} and {name!r}"
+                    )
                 raw_to_class[raw] = name
         if len(merged) < 2:
             raise CorpusError(f"`label_set` needs at least two classes, not {list(merged)}")

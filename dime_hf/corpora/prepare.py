@@ -16,13 +16,17 @@ from dime_hf.distribution import entropy
 
 def main(corpus: str, arguments: Sequence[str] | None = None) -> None:
     """Run the command for `corpus`."""
-    parser = argparse.ArgumentParser(description=f"Load {corpus} with every human vote and a soft label, and say what is in it.")
+    parser = argparse.ArgumentParser(
+        description=f"Load {corpus} with every human vote and a soft label, and say what is in it."
+    )
     parser.add_argument("--data_dir", required=True, help=f"the folder of {corpus}")
     parser.add_argument("--config", help="config name (default: the corpus's own default)")
     parser.add_argument("--rows", default="voted", choices=ROWS, help="which utterances to keep")
     parser.add_argument("--fold", type=int, help="1 to 5: speaker-independent train, validation and test")
     parser.add_argument("--missing_audio", default="keep", choices=MISSING_AUDIO)
-    parser.add_argument("--save", metavar="FOLDER", help="write the dataset there, to be read by datasets.load_from_disk")
+    parser.add_argument(
+        "--save", metavar="FOLDER", help="write the dataset there, to be read by datasets.load_from_disk"
+    )
     given = parser.parse_args(arguments)
     loaded = load_dataset(
         corpus, given.config, given.data_dir, rows=given.rows, fold=given.fold, missing_audio=given.missing_audio

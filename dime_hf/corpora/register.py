@@ -45,7 +45,9 @@ def register() -> None:
 def unregister() -> None:
     """Undo `register`."""
     for module in _PATCHED:
-        module.dataset_module_factory = getattr(module.dataset_module_factory, "unwrapped", module.dataset_module_factory)
+        module.dataset_module_factory = getattr(
+            module.dataset_module_factory, "unwrapped", module.dataset_module_factory
+        )
 
 
 def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:

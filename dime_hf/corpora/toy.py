@@ -58,7 +58,10 @@ def write(
     truths: dict[str, Array] = {}
     turns = max(1, round(utterances / (sessions * 2 * len(SCENES) * 2)))
     for session in range(1, sessions + 1):
-        voices = {letter: ToySpeaker.draw(f"Ses0{session}{letter}", gender, seed) for letter, gender in (("F", "Female"), ("M", "Male"))}
+        voices = {
+            letter: ToySpeaker.draw(f"Ses0{session}{letter}", gender, seed)
+            for letter, gender in (("F", "Female"), ("M", "Male"))
+        }
         for dialog in (f"Ses0{session}{actor}_{scene}" for actor in "FM" for scene in SCENES):
             truths |= _write_dialog(unfinished / f"Session{session}", dialog, voices, turns, annotators, seed)
     _write_truths(unfinished / TRUTH_FILE, truths)
@@ -79,7 +82,9 @@ def truth(dataset: datasets.Dataset, root: str | os.PathLike[str], label_set: La
         rows = {row["id"]: row for row in csv.DictReader(file)}
     missing = [id for id in dataset[columns.ID] if id not in rows]
     if missing:
-        raise CorpusError(f"{path}: has no utterance {missing[0]!r} ({len(missing)} of the dataset's {len(dataset)} are missing)")
+        raise CorpusError(
+            f"{path}: has no utterance {missing[0]!r} ({len(missing)} of the dataset's {len(dataset)} are missing)"
+        )
     raw = np.array([[float(rows[id][emotion]) for emotion in INVENTORY] for id in dataset[columns.ID]])
     return _inside(raw, label_set)
 
@@ -137,9 +142,13 @@ def _is_there(root: Path, settings: dict[str, int]) -> bool:
         found = json.loads(file.read_text())
         if found == settings:
             return True
-        raise CorpusError(f"`root`: {root} holds a toy corpus of other settings, {found}; choose another folder or delete it")
+        raise CorpusError(
+            f"`root`: {root} holds a toy corpus of other settings, {found}; choose another folder or delete it"
+        )
     if root.is_dir() and any(root.iterdir()):
-        raise CorpusError(f"`root`: {root} holds something that is no whole toy corpus; choose another folder or delete it")
+        raise CorpusError(
+            f"`root`: {root} holds something that is no whole toy corpus; choose another folder or delete it"
+        )
     return False
 
 

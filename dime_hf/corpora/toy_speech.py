@@ -35,9 +35,30 @@ SHARES = np.array([0.2, 0.1, 0.36, 0.07, 0.1, 0.11, 0.02, 0.015, 0.015, 0.01])
 AFFECT_SPREAD = 0.28  # standard deviation of an utterance's affect around its emotion
 VOTE_SPREAD = 0.5  # how far apart two affects are still taken for one another by annotators
 
-VOWELS = np.array([[730, 1090, 2440], [530, 1840, 2480], [270, 2290, 3010], [570, 840, 2410], [300, 870, 2240]])  # formants, Hz
+VOWELS = np.array(
+    [[730, 1090, 2440], [530, 1840, 2480], [270, 2290, 3010], [570, 840, 2410], [300, 870, 2240]]
+)  # formants, Hz
 BANDWIDTHS = np.array([80.0, 110.0, 160.0])  # of the formants, Hz
-PLAIN_WORDS = ["so", "then", "we", "go", "there", "and", "you", "take", "it", "with", "them", "when", "the", "door", "is", "open", "at", "seven"]
+PLAIN_WORDS = [
+    "so",
+    "then",
+    "we",
+    "go",
+    "there",
+    "and",
+    "you",
+    "take",
+    "it",
+    "with",
+    "them",
+    "when",
+    "the",
+    "door",
+    "is",
+    "open",
+    "at",
+    "seven",
+]
 TELLING_WORDS = {
     "angry": ["stop", "nonsense", "liar"],
     "happy": ["lovely", "glad", "sunny"],
@@ -67,7 +88,9 @@ class ToySpeaker:
         """Draw the voice called `name`: same name and seed, same voice."""
         rng = np.random.default_rng([seed, *name.encode()])
         pitch, tract = (205.0, 1.15) if gender == "Female" else (118.0, 1.0)
-        return cls(name, gender, pitch * 2 ** rng.normal(0, 0.12), tract * 2 ** rng.normal(0, 0.04), rng.uniform(4.2, 5.2))
+        return cls(
+            name, gender, pitch * 2 ** rng.normal(0, 0.12), tract * 2 ** rng.normal(0, 0.04), rng.uniform(4.2, 5.2)
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NamedTuple
 
 from dime_hf import columns
 from dime_hf.columns import EXTERNAL, HUMAN_VOTES
 from dime_hf.corpora.labels import LabelSet
 from dime_hf.errors import ColumnError, DistributionError
 
-Vote = Mapping[str, Any]  # an entry of `human_votes`, its choices as raw labels
 TALLY_LINE = "Votes are counted by: "
+
+
+class Vote(NamedTuple):
+    """One annotator's answer for one utterance, as `human_votes` keeps it; labels are raw ones of the corpus."""
+
+    annotator: str | None
+    kind: str
+    choices: tuple[str, ...]
+    secondary: tuple[str, ...] = ()
+    note: str = ""
+
+
+Ballots = tuple[tuple[str, ...], ...]  # the choices of those annotators of an utterance whose votes count
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +44,11 @@ class VotePolicy:
     merge: Literal["after", "before"] = "after"
 
     def __post_init__(self) -> None:
-        for field, allowed in (("several_choices", ("pool", "split")), ("outside", ("drop", "other")), ("merge", ("after", "before"))):
+        for field, allowed in (
+            ("several_choices", ("pool", "split")),
+            ("outside", ("drop", "other")),
+            ("merge", ("after", "before")),
+        ):
             if (value := getattr(self, field)) not in allowed:
                 raise DistributionError(f"`VotePolicy.{field}` must be one of {allowed}, not {value!r}")
 
@@ -65,31 +81,33 @@ class Tally:
     def classes(self) -> tuple[str, ...]:
         return self.label_set.classes
 
-    def count(self, votes: Sequence[Vote]) -> list[float]:
+    def ballots(self, votes: Iterable[Vote]) -> Ballots:
+        """The choices of the annotators whose votes count under the policy."""
+        return tuple([vote.choices for vote in votes if vote.kind == EXTERNAL or self.policy.self_votes])
+
+    def count(self, ballots: Ballots) -> list[float]:
         """Votes by class: (C,), fractional when choices share a vote; votes outside the label set are not counted."""
         counts = [0.0] * len(self.classes)
-        for raw, weight in self._weights(votes).items():
+        for raw, weight in self._weights(ballots).items():
             if (index := self.label_set.class_of.get(raw)) is not None:
                 counts[index] += weight
         return counts
 
-    def decide(self, votes: Sequence[Vote]) -> int | None:
+    def decide(self, ballots: Ballots) -> int | None:
         """Class index of the unique plurality, or None when it is tied, or lies outside the label set."""
         if self.policy.merge == "before":
-            return plurality(self.count(votes))
-        weights = self._weights(votes)
+            return plurality(self.count(ballots))
+        weights = self._weights(ballots)
         winner = plurality(list(weights.values()))
         return None if winner is None else self.label_set.class_of.get(list(weights)[winner])
 
-    def _weights(self, votes: Sequence[Vote]) -> dict[str, float]:
+    def _weights(self, ballots: Ballots) -> dict[str, float]:
         """Votes by raw label."""
         weights: dict[str, float] = {}
-        for vote in votes:
-            if vote["kind"] == EXTERNAL or self.policy.self_votes:
-                choices = vote["choices"]
-                weight = 1 / len(choices) if choices and self.policy.several_choices == "split" else 1.0
-                for raw in choices:
-                    weights[raw] = weights.get(raw, 0.0) + weight
+        for choices in ballots:
+            weight = 1 / len(choices) if choices and self.policy.several_choices == "split" else 1.0
+            for raw in choices:
+                weights[raw] = weights.get(raw, 0.0) + weight
         return weights
 
     def describe(self) -> str:
@@ -121,15 +139,3 @@ def plurality(counts: Sequence[float]) -> int | None:
     top = max(counts, default=0.0)
     winners = [index for index, count in enumerate(counts) if top - count < 1e-9]
     return winners[0] if top > 0 and len(winners) == 1 else None
-
-
-def human_columns(counts: Sequence[Sequence[float]]) -> dict[str, list[Any]]:
-    """The soft-label columns that follow from human vote counts alone; no soft label where nobody voted."""
-    totals = [sum(row) for row in counts]
-    shares = [[count / total for count in row] if total else None for row, total in zip(counts, totals, strict=True)]
-    return {
-        columns.VOTE_COUNTS: list(counts),
-        columns.SOFT_LABEL: shares,
-        columns.SOFT_LABEL_SOURCE: [columns.HUMAN if total else None for total in totals],
-        columns.SOFT_LABEL_VOTES: totals,
-    }

@@ -1,0 +1,34 @@
+"""`make bench`: times ours against a named baseline in the same run, prints a table and writes bench-results.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import datasets
+
+from tests.bench.corpora import iemocap_labels
+from tests.bench.options import options_vs_sampled10
+from tests.bench.scores import score_vs_row_loop
+
+BENCHMARKS = (iemocap_labels, options_vs_sampled10, score_vs_row_loop)
+RESULTS = Path("bench-results.json")
+
+
+def main() -> None:
+    datasets.disable_progress_bars()
+    print(f"{'benchmark':<24}{'ours':>12}{'baseline':>12}{'ratio':>9}  unit (n)")
+    rows = []
+    for benchmark in BENCHMARKS:
+        row = benchmark()
+        rows.append(row)
+        print(
+            f"{row['name']:<24}{row['ours']:>12.5f}{row['baseline']:>12.5f}{row['ratio']:>9.2f}  {row['unit']} ({row['n']:,})",
+            flush=True,
+        )
+    RESULTS.write_text(json.dumps(rows, indent=2) + "\n")
+    print(f"ratio: how many times better ours is than the baseline of the same run; written to {RESULTS}")
+
+
+if __name__ == "__main__":
+    main()
