@@ -1,4 +1,4 @@
-"""Soft labels for speech emotion: every human vote, synthetic annotations, pooling, DiME-Aug, training and honest scores.
+"""Soft labels for speech emotion: human and synthetic votes, pooling, DiME-Aug, training and honest scores.
 
 Importing it makes `datasets.load_dataset("iemocap", data_dir=...)` work; torch and transformers load on first use.
 """

@@ -1,6 +1,7 @@
 """One reader for any audio cell, with soundfile and soxr (no torchcodec needed).
 
-An audio cell is a path, the bytes of a file, `{"bytes", "path"}`, `{"array", "sampling_rate"}`, a torchcodec decoder, or an array.
+An audio cell is a path, the bytes of a file, `{"bytes", "path"}`, `{"array", "sampling_rate"}`, a torchcodec decoder,
+or an array.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def read(cell: Any, sampling_rate: int = SAMPLING_RATE) -> NDArray[np.float32]:
 
 
 def content_hash(cell: Any) -> str:
-    """Return a hash of what an audio cell holds: the same for a path and for the bytes of its file, whatever its name."""
+    """Return a hash of what an audio cell holds: the same for a file's path and for its bytes, whatever its name."""
     if isinstance(cell, np.ndarray):
         return _hash_samples(cell, SAMPLING_RATE)
     if (decoded := _decoded(cell)) is not None:

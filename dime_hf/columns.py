@@ -100,8 +100,8 @@ def corpus_features(
 def answers_feature(classes: Sequence[str]) -> List:
     """Feature of the `answers` column: one entry per proxy and option order asked.
 
-    `distribution` is (C,) in the dataset's class order whatever the `order` in which the options were shown; it is null in
-    an answer whose `status` is `failed`, and then `error` says why and `votes` is 0.
+    `distribution` is (C,) in the dataset's class order whatever the `order` in which the options were shown; it is
+    null in an answer whose `status` is `failed`, and then `error` says why and `votes` is 0.
     """
     return List(
         {

@@ -40,7 +40,8 @@ def as_counts(values: ArrayLike, name: str = "counts") -> Array:
         raise DistributionError(f"`{name}` must have the shape (..., C) with at least one class, not {array.shape}")
     for wrong, what in ((np.isnan(array), "NaN"), (np.isinf(array), "an infinity"), (array < 0, "a negative number")):
         if wrong.any():
-            raise DistributionError(f"`{name}` must be finite and not negative; {_first(wrong.any(axis=-1))} has {what}")
+            where = _first(wrong.any(axis=-1))
+            raise DistributionError(f"`{name}` must be finite and not negative; {where} has {what}")
     return array
 
 
@@ -98,7 +99,7 @@ def bhattacharyya(p: ArrayLike, q: ArrayLike) -> Array:
 
 
 def dirichlet_entropy(alpha: ArrayLike) -> Array:
-    """Mean entropy in bits of the distributions drawn from Dir(alpha), alpha (..., C) > 0: psi(A + 1) - sum_c a_c/A psi(a_c + 1)."""
+    """Mean entropy in bits of draws from Dir(alpha), alpha (..., C) > 0: psi(A + 1) - sum_c a_c/A psi(a_c + 1)."""
     alpha = np.asarray(alpha, np.float64)
     total = alpha.sum(-1)
     return (digamma(total + 1) - (alpha * digamma(alpha + 1)).sum(-1) / total) / np.log(2)

@@ -10,8 +10,9 @@ Every method adds pseudo-votes alpha_i to the human counts n_i and divides by th
 | `prior` | s0 pi: the control without any proxy | pi, s0 |
 | `fitted` | s0 pi + kappa s_i: the panel of proxies weighs kappa human votes | pi, s0, kappa |
 
-s_i is the mean of the utterance's valid answers, K_i how many there are, pi the share of votes in the training set. `prior`
-and `fitted` maximise the Dirichlet-multinomial likelihood of the training votes; their labels are posterior means.
+s_i is the mean of the utterance's valid answers, K_i how many there are, pi the share of votes in the training set.
+`prior` and `fitted` maximise the Dirichlet-multinomial likelihood of the training votes; their labels are posterior
+means.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ ENTROPIES = (columns.SOFT_LABEL_ENTROPY, columns.SOFT_LABEL_ENTROPY_LOW, columns
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """What a batch's utterances were voted: human counts (N, C), mean synthetic answer (N, C), synthetic votes (N,)."""
+    """Votes on a batch of utterances: human counts (N, C), mean synthetic answer (N, C), synthetic votes (N,)."""
 
     human: Array
     synthetic: Array
@@ -50,7 +51,7 @@ class Panel:
 
     @classmethod
     def read(cls, batch: Batch) -> Panel:
-        """Read the votes of a batch; failed answers weigh nothing; utterances without answers have 0 synthetic votes."""
+        """Read the votes of a batch; failed answers weigh nothing, no answers make 0 synthetic votes."""
         human = as_counts(batch[VOTE_COUNTS], VOTE_COUNTS)
         rows = batch[ANSWERS] if ANSWERS in columns.column_names(batch) else [[]] * len(human)
         sums, votes = np.zeros_like(human), np.zeros(len(human))
@@ -64,7 +65,7 @@ class Panel:
 
 @dataclasses.dataclass(frozen=True)
 class Pooler(abc.ABC):
-    """Turns a batch's votes into soft labels: `fit` on training utterances, then `dataset.map(pooler, batched=True)`."""
+    """Turns a batch's votes into soft labels: `fit` on training data, then `dataset.map(pooler, batched=True)`."""
 
     name: ClassVar[str]
     reads_answers: ClassVar[bool] = False
@@ -161,13 +162,14 @@ class PriorPooler(Pooler):
         return f"prior(s0={self.strength:.3g})"
 
     def __call__(self, batch: Batch) -> dict[str, list[Any]]:
-        """Return the soft-label columns; raises `LeakageError` for utterances to be scored whose speakers were fitted on."""
+        """Return the soft-label columns; raises `LeakageError` for rows to be scored whose speakers were fitted on."""
         if REFERENCE_COUNTS in columns.column_names(batch):
             seen = set(columns.groups(batch)).intersection(self.fitted_on)
             if seen:
                 raise LeakageError(
-                    f"the pooler {self.name!r} was fitted on {min(seen)!r} and {len(seen) - 1} other groups of this dataset, "
-                    f"which carries {REFERENCE_COUNTS!r} to be scored against: fit on other speakers, or use `cross_pool`"
+                    f"the pooler {self.name!r} was fitted on {min(seen)!r} and {len(seen) - 1} other groups of this "
+                    f"dataset, which carries {REFERENCE_COUNTS!r} to be scored against: fit on other speakers, or use "
+                    "`cross_pool`"
                 )
         return super().__call__(batch)
 
@@ -185,7 +187,8 @@ class PriorPooler(Pooler):
 class FittedPooler(PriorPooler):
     """Human votes, a prior, and a panel of proxies that weighs as many votes as the training humans bear out.
 
-    alpha_i = s0 pi + kappa s_i. An utterance without a valid answer gets the prior alone, at the strength that fits best then.
+    alpha_i = s0 pi + kappa s_i. An utterance without a valid answer gets the prior alone, at the strength that fits
+    best then.
     """
 
     effective_votes: float = 0.0  # kappa
@@ -228,7 +231,7 @@ def get_pooler(name: str) -> Pooler:
 
 
 def pool(dataset: datasets.Dataset, pooler: Pooler) -> datasets.Dataset:
-    """Replace the soft labels of `dataset` by those of a (fitted) pooler; adds their entropy and its 90 % interval in bits."""
+    """Replace the soft labels of `dataset` by those of a (fitted) pooler; adds their entropy in bits."""
     return beside(dataset, _labels(dataset, pooler))
 
 
@@ -283,8 +286,8 @@ def _training_panel(dataset: datasets.Dataset) -> tuple[Panel, tuple[str, ...]]:
     several = panel.human.sum(-1) >= 2
     if not several.any():
         raise FitError(
-            f"`dataset` has no utterance with two votes or more among {len(several)}: one vote an utterance cannot tell how "
-            "far to trust it, so there is nothing to fit strengths on"
+            f"`dataset` has no utterance with two votes or more among {len(several)}: one vote an utterance cannot "
+            "tell how far to trust it, so there is nothing to fit strengths on"
         )
     fit = Panel(panel.human[several], panel.synthetic[several], panel.synthetic_votes[several])
     return fit, tuple(sorted(set(columns.groups(votes))))
@@ -297,7 +300,7 @@ def _smoothed_share(counts: Array) -> Array:
 
 
 def _fit_strengths(counts: Array, components: Sequence[Array]) -> list[float]:
-    """Strengths w that maximise the Dirichlet-multinomial likelihood of counts (N, C) under alpha = sum_j w_j components_j."""
+    """Strengths w of the components that maximise the likelihood of counts (N, C): alpha = sum_j w_j components_j."""
     if len(counts) == 0:
         raise FitError(
             "`dataset` has no utterance that has both two human votes and a valid answer: nothing to fit on"

@@ -59,7 +59,8 @@ def plot_scores(rows: Sequence[Row], path: str | os.PathLike[str], controls: Seq
 
     references = list(dict.fromkeys(row["reference"] for row in rows))
     figure = Figure(figsize=(4.6 * len(references), 3.2), layout="constrained")
-    for axes, reference in zip(np.atleast_1d(figure.subplots(1, len(references), sharey=True)), references, strict=True):
+    panels = np.atleast_1d(figure.subplots(1, len(references), sharey=True))
+    for axes, reference in zip(panels, references, strict=True):
         mine = [row for row in rows if row["reference"] == reference]
         axes.plot([row["squared_score"] for row in mine], [row["labels"] for row in mine], "o", color="#0072b2")
         for style, row in zip((":", "--"), (row for row in controls if row["reference"] == reference), strict=False):
@@ -79,5 +80,7 @@ def _shown(scores: Mapping[str, Any]) -> Row:
 def _heading(reference: str, rows: Sequence[Row]) -> str:
     counts = {row["n"] for row in rows if row["reference"] == reference}
     if len(counts) != 1:
-        raise DistributionError(f"`rows` compare labels on different utterances: {sorted(counts)} rows against {reference!r}")
+        raise DistributionError(
+            f"`rows` compare labels on different utterances: {sorted(counts)} against {reference!r}"
+        )
     return f"{REFERENCES.get(reference, reference)}, n = {counts.pop()}"

@@ -4,8 +4,8 @@ References are vote counts (N, C), so that a score knows how many voted; a known
 
 | score | unit and range | better |
 |---|---|---|
-| `squared_score` | ||q||^2 - 2 q.p, p the share of votes; in [-1, 1]; proper, valid from one vote on: decide by this one | lower |
-| `js_divergence` | bits, in [0, 1], against the share of votes; not proper: the truth itself does not score 0 | lower |
+| `squared_score` | ||q||^2 - 2 q.p, p the share of votes; in [-1, 1]; proper, also at one vote: decide by it | lower |
+| `js_divergence` | bits, in [0, 1], against the share of votes; not proper: the truth does not score 0 | lower |
 | `bhattacharyya` | coefficient in [0, 1] against the share of votes; not proper | higher |
 | `log_likelihood` | nats a vote, at most 0; proper; -inf where a vote met probability 0 | higher |
 | `accuracy`, `macro_f1` | share in [0, 1], over the rows whose votes have a unique plurality | higher |
@@ -34,11 +34,12 @@ def score(
     control: ArrayLike | None = None,
     levels: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Return the mean scores of predictions (N, C) against held-out vote counts (N, C), and how many rows they rest on.
+    """Return the mean scores of predictions (N, C) against held-out vote counts (N, C), and the number of rows.
 
     `control` is a constant distribution (C,), such as `prior`: its scores come under "control", to be read beside the
-    others. `levels` (N,) names a stratum of every row, such as `ambiguity_levels`: scores by stratum come under "levels".
-    A predicted tie is no decision: it counts as wrong, and `n_tied` says how often. Raises `DistributionError`.
+    others. `levels` (N,) names a stratum of every row, such as `ambiguity_levels`: scores by stratum come under
+    "levels". A predicted tie is no decision: it counts as wrong, and `n_tied` says how often. Raises
+    `DistributionError`.
     """
     q, counts = _pair(predictions, references)
     scores: dict[str, Any] = _means(q, counts)
@@ -55,20 +56,20 @@ def row_scores(predictions: ArrayLike, references: ArrayLike) -> dict[str, Array
 
 
 def squared_score(q: Array, p: Array) -> Array:
-    """||q||^2 - 2 q.p along the last axis, in [-1, 1], lower is better: the Brier score less what no prediction can change."""
+    """||q||^2 - 2 q.p along the last axis, in [-1, 1], lower is better: the Brier score less a constant of p."""
     return (q**2).sum(-1) - 2 * (q * p).sum(-1)
 
 
 def prior(counts: ArrayLike) -> Array:
-    """Return the mean share of votes (C,) of utterances (N, C): the constant prediction that every system must beat."""
+    """Return the mean share of votes (C,) of utterances (N, C): the constant that every system must beat."""
     return normalize(counts).mean(0)
 
 
 def ambiguity_levels(counts: ArrayLike) -> list[str]:
     """Return the level of every row (N, C): low, medium or high tercile of the entropy of its votes.
 
-    Take other votes than those scored: strata made from the scored votes bend the scores. A few votes allow few entropies,
-    so levels may differ in size, and three votes put every second clip into the wrong one.
+    Take other votes than those scored: strata made from the scored votes bend the scores. A few votes allow few
+    entropies, so levels may differ in size, and three votes put every second clip into the wrong one.
     """
     bits = entropy(normalize(counts))
     cuts = np.quantile(bits, [1 / 3, 2 / 3])

@@ -20,10 +20,10 @@ def add_columns(
     writes: Mapping[str, Any],
     **map_arguments: Any,
 ) -> datasets.Dataset:
-    """Map the columns `reads` to the columns `writes` (name to feature) and put these beside all others, or in their place.
+    """Map the columns `reads` to the columns `writes` (name to feature), and put these beside the others or in place.
 
-    The same as `dataset.map(function, batched=True, features=...)`, but the columns that `function` does not read (audio,
-    every single vote) are neither decoded nor written again. `map_arguments` go to `map`.
+    The same as `dataset.map(function, batched=True, features=...)`, but the columns that `function` does not read
+    (audio, every single vote) are neither decoded nor written again. `map_arguments` go to `map`.
     """
     return beside(dataset, new_columns(dataset, function, reads=reads, writes=writes, **map_arguments))
 
@@ -44,7 +44,7 @@ def new_columns(
 
 
 def beside(dataset: datasets.Dataset, made: datasets.Dataset) -> datasets.Dataset:
-    """Put the columns of `made` beside those of `dataset`, row by row; a column that `dataset` has already is replaced."""
+    """Put the columns of `made` beside those of `dataset`, row by row; a column of the same name is replaced."""
     kept = dataset.remove_columns([name for name in made.column_names if name in dataset.column_names])
     joined = datasets.concatenate_datasets([kept, made], axis=1)
     return joined.select_columns(list(dict.fromkeys([*dataset.column_names, *made.column_names])))

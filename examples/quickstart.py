@@ -34,6 +34,13 @@ from dime_hf.score import ambiguity_levels, prior
 
 METHODS = ("human", "synthetic", "equal", "fitted", "prior")
 KEEP = {"toy": 3, "crema_d": 3, "iemocap": 2}  # human votes an utterance that labels may use; the others judge
+HOW_TO_READ = """
+Decide by the squared score: it is proper; the others reward labels that are sharper than the truth.
+'prior' is the control of 'fitted': the same human votes and a constant, without any proxy.
+'a constant' is the control of 'model', which hears the sound but sees no vote of these utterances.
+'the truth' is what a perfect label would score: known on the toy corpus alone.
+These utterances are of {speakers} speakers: a difference in the second digit may be chance.
+"""
 FEWEST = 100  # utterances with sound: with fewer there is nothing to train on
 
 
@@ -45,7 +52,9 @@ def main() -> None:
     print("\n1. Load every human vote, and hold some out to judge by")
     is_toy = given.corpus == "toy"
     root = toy.write(out / "corpus", utterances=given.utterances) if is_toy else given.data_dir
-    splits = dime_hf.load_dataset("iemocap" if is_toy else given.corpus, data_dir=root, fold=1, cache_dir=str(out / "cache"))
+    splits = dime_hf.load_dataset(
+        "iemocap" if is_toy else given.corpus, data_dir=root, fold=1, cache_dir=str(out / "cache")
+    )
     splits = with_sound(splits, given.limit)
     train, test = splits["train"], splits["test"]
     if few := sum(map(len, splits.values())) < FEWEST:
@@ -94,8 +103,12 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", choices=tuple(KEEP), default="toy")
     parser.add_argument("--data_dir", help="folder of the corpus")
-    parser.add_argument("--annotator", help="folder or Hub id of a Qwen2-Audio (default: a small one, taught on toy speech)")
-    parser.add_argument("--encoder", help="folder or Hub id of a wav2vec2-like encoder (default: a small one, from scratch)")
+    parser.add_argument(
+        "--annotator", help="folder or Hub id of a Qwen2-Audio (default: a small one, taught on toy speech)"
+    )
+    parser.add_argument(
+        "--encoder", help="folder or Hub id of a wav2vec2-like encoder (default: a small one, from scratch)"
+    )
     parser.add_argument("--utterances", type=int, default=800, help="size of the toy corpus")
     parser.add_argument("--limit", type=int, help="use no more utterances with sound of each split")
     parser.add_argument("--output", type=Path, default=Path("outputs/quickstart"))
@@ -112,7 +125,9 @@ def with_sound(splits: datasets.DatasetDict, limit: int | None) -> dict[str, dat
         audio = split.select_columns([columns.AUDIO]).with_format("arrow")[:][columns.AUDIO]
         kept[name] = split.select(np.flatnonzero(audio.is_valid())[:limit])
     total, missing = sum(map(len, splits.values())), sum(len(splits[name]) - len(kept[name]) for name in kept)
-    print(f"   {total:,} utterances with votes; {missing:,} of them are left out here: no recording, or beyond --limit")
+    print(
+        f"   {total:,} utterances with votes; {missing:,} of them are left out here: no recording, or beyond --limit"
+    )
     return kept
 
 
@@ -129,7 +144,9 @@ def taught_on_toy_speech(out: Path, classes: tuple[str, ...]) -> str:
     school = toy.school(utterances=600)
     print(f"   no --annotator given: teaching a small Qwen2-Audio on {len(school)} utterances of other toy speakers")
     if set(classes) != set(columns.classes(school)):
-        print("   (it knows four classes of toy speech and nothing of this corpus: expect its answers to be of no use)")
+        print(
+            "   (it knows four classes of toy speech and nothing of this corpus: expect its answers to be of no use)"
+        )
     return str(small_audio_lm(out / "annotator", school))
 
 
@@ -166,7 +183,10 @@ def score_everything(predictions: dict[str, Any], test: datasets.Dataset, train:
     labelled = np.array([all(label is not None for label in row) for row in zip(*predictions.values(), strict=True)])
     if not labelled.all():
         print(f"   {(~labelled).sum()} utterances are left out: some kind of labels has none for them")
-    kept = {name: np.asarray([label for label, ok in zip(q, labelled, strict=True) if ok]) for name, q in predictions.items()}
+    kept = {
+        name: np.asarray([label for label, ok in zip(q, labelled, strict=True) if ok])
+        for name, q in predictions.items()
+    }
     references = {name: values[labelled] for name, values in references.items()}
     controls = {name: values[labelled] for name, values in controls.items()}
     return score_rows(kept, references), score_rows(controls, references)
@@ -181,15 +201,15 @@ def print_scores(rows: Any, controls: Any, predictions: dict[str, Any], test: da
         print("\nSquared score against held-out humans, by the ambiguity of the votes that the labels saw (rows):")
         print(level_table(whole, test[columns.REFERENCE_COUNTS], levels))
     speakers = len(set(test[columns.SPEAKER]))
-    print("\nDecide by the squared score: it is proper; the others reward labels that are sharper than the truth.")
-    print("'prior' is the control of 'fitted': the same human votes and a constant. 'a constant' is the control of 'model',")
-    print("which hears the sound but sees no vote of these utterances. 'the truth' is what a perfect label would score.")
-    print(f"These are utterances of {speakers} speakers: a difference in the third digit may well be chance.")
+    print(HOW_TO_READ.format(speakers=speakers))
 
 
 def print_next(out: Path, few: bool) -> None:
-    print(f"\nIn {out}: scores.json, scores.png, test/ (datasets.load_from_disk)" + ("" if few else ", train/, model/"))
-    print("Next: your corpus (--corpus iemocap --data_dir ...), a real audio LM (--annotator Qwen/Qwen2-Audio-7B-Instruct)")
+    more = "" if few else ", train/, model/"
+    print(f"In {out}: scores.json, scores.png, test/ (datasets.load_from_disk){more}")
+    print(
+        "Next: your corpus (--corpus iemocap --data_dir ...), a real model (--annotator Qwen/Qwen2-Audio-7B-Instruct)"
+    )
 
 
 if __name__ == "__main__":

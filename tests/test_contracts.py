@@ -17,8 +17,9 @@ from dime_hf.score import score
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "dime_hf"
 LAYERS = (
-    ("columns", "errors"), ("stage",), ("distribution",), ("score",), ("evidence",), ("audio",), ("corpora",), ("annotate",),
-    ("pool",), ("validate",), ("augment",), ("losses",), ("modeling",), ("cards",), ("trainer",), ("report",), ("hub",),
+    ("columns", "errors"), ("stage",), ("distribution",), ("score",), ("evidence",), ("audio",), ("corpora",),
+    ("annotate",), ("pool",), ("validate",), ("augment",), ("losses",), ("modeling",), ("cards",), ("trainer",),
+    ("report",), ("hub",),
 )  # fmt: skip
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 METRICS = sorted(
@@ -66,7 +67,8 @@ def test_imports_point_one_way():
 
 
 def test_importing_loads_no_heavy_package():
-    code = "import sys, dime_hf; print(sorted({'torch', 'transformers', 'librosa', 'sklearn', 'scipy'} & set(sys.modules)))"
+    heavy = {"torch", "transformers", "librosa", "sklearn", "scipy"}
+    code = f"import sys, dime_hf; print(sorted({heavy} & set(sys.modules)))"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     output = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment

@@ -1,4 +1,4 @@
-"""Builders: `load_dataset` in all its forms, on synthetic corpora written to the grammar and on CREMA-D's real votes."""
+"""Builders: `load_dataset` in all its forms, on synthetic corpora in the grammar and on CREMA-D's real votes."""
 
 import csv
 import logging

@@ -20,9 +20,15 @@ CLASSES = ["angry", "happy", "sad"]
 
 def answer(distribution, votes=1.0, status="ok"):
     return {
-        "proxy": "p", "order": [], "distribution": distribution, "draws": [], "votes": votes if status == "ok" else 0.0,
-        "off_option": 0.0, "status": status, "error": None if status == "ok" else "unreadable",
-    }  # fmt: skip
+        "proxy": "p",
+        "order": [],
+        "distribution": distribution,
+        "draws": [],
+        "votes": votes if status == "ok" else 0.0,
+        "off_option": 0.0,
+        "status": status,
+        "error": None if status == "ok" else "unreadable",
+    }
 
 
 def dataset_of(counts, answers=None, speakers=None):

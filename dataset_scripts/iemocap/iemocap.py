@@ -1,6 +1,7 @@
 """Prepare and check iemocap from the command line: python dataset_scripts/iemocap/iemocap.py --help
 
-The builder lives in the library; `load_dataset("dataset_scripts/iemocap", data_dir=...)` resolves to it after `import dime_hf`.
+The builder lives in the library; `load_dataset("dataset_scripts/iemocap", data_dir=...)` resolves to it after `import
+dime_hf`.
 """
 
 from dime_hf.corpora.prepare import main

@@ -1,4 +1,4 @@
-"""The 82 statistics by which the paper's recipe finds an utterance's neighbours: 72 of the sound, 10 of the transcript."""
+"""The 82 statistics by which the paper's recipe finds neighbours: 72 of the sound, 10 of the transcript."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ def neighbour_features(dataset: datasets.Dataset, num_proc: int | None = None) -
 
 
 def audio_statistics(samples: NDArray[np.float32], sampling_rate: int = SAMPLING_RATE) -> NDArray[np.float64]:
-    """Return mean and standard deviation over frames (72,) of 13 MFCC, 12 chroma, 7 spectral contrasts, ZCR, roll-off, centroid, RMS."""
+    """Return means, then standard deviations, over frames (72,).
+
+    They are of 13 MFCC, 12 chroma, 7 spectral contrasts, zero-crossing rate, roll-off, centroid and RMS.
+    """
     import librosa
 
     samples = np.pad(samples, (0, max(0, FRAME - len(samples))))

@@ -27,15 +27,17 @@ SHARED = (columns.SPEAKER, columns.GENDER, columns.SESSION, columns.DIALOG)  # k
 def augment(train: datasets.Dataset, plan: Plan, num_proc: int | None = None) -> datasets.Dataset:
     """Return `train` followed by the mixes of a plan made on it; real rows have empty provenance.
 
-    A mix is (1 - a) x_i + a x_j cut to the shorter parent, its soft label the same mix of theirs, its transcript that of the
-    heavier parent. It has no human votes and no answers: `vote_counts` is zero and `soft_label_source` says "dime_aug".
+    A mix is (1 - a) x_i + a x_j cut to the shorter parent, its soft label the same mix of theirs, its transcript that
+    of the heavier parent. It has no human votes and no answers: `vote_counts` is zero and `soft_label_source` says
+    "dime_aug".
     """
     columns.require(train, ID, AUDIO, TEXT, SOFT_LABEL, argument="train")
     row_of = {id: row for row, id in enumerate(train[ID])}
     unknown = sorted({parent for parents in plan.mixes[PARENTS] for parent in parents if parent not in row_of})
     if unknown:
         raise ColumnError(
-            f"`plan` mixes {len(unknown)} utterances that `train` lacks, the first is {unknown[0]!r}: plan on this dataset"
+            f"`plan` mixes {len(unknown)} utterances that `train` lacks, the first is {unknown[0]!r}: "
+            "make the plan on this dataset"
         )
     real = add_columns(train, _no_provenance, reads=[ID], writes=PROVENANCE, desc="Marking real utterances")
     if not len(plan.mixes):

@@ -1,8 +1,8 @@
 """The plan of DiME-Aug: which utterances are mixed with which, and how much of each; nothing is mixed yet.
 
-The paper's recipe (2601.14620): an utterance's class is its dominant emotion. Classes with fewer than `ratio` times the
-utterances of the largest class are topped up to that number: an utterance of the class is interpolated with one of its
-nearest neighbours of the same class, with a weight drawn from U(0, 1).
+The paper's recipe (2601.14620): an utterance's class is its dominant emotion. Classes with fewer than `ratio` times
+the utterances of the largest class are topped up to that number: an utterance of the class is interpolated with one of
+its nearest neighbours of the same class, with a weight drawn from U(0, 1).
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class Plan:
 class DimeAug:
     """Plans DiME-Aug on a training set.
 
-    ratio: classes below this share of the largest class's utterances are topped up to it; in (0, 1], the paper has 0.2 to 0.3.
+    ratio: classes below this share of the largest class's utterances are topped up to it; in (0, 1], the paper has 0.2
+        to 0.3.
     neighbours: how many nearest utterances of the same class a partner is drawn from (the paper has 3).
     seed: of every draw; the same plan for the same seed and utterances, whatever their order.
     """

@@ -1,4 +1,4 @@
-"""The `datasets` builder that all corpora share: folder -> rows under a label set and a vote policy -> Arrow tables."""
+"""The `datasets` builder that all corpora share: a folder -> rows under a label set and a policy -> Arrow tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CREMA-D: `processedResults/tabulatedVotes.csv` with the vote counts of every clip in three modalities, and `AudioWAV/`.
+"""CREMA-D: `AudioWAV/`, and the votes on every clip in three modalities, `processedResults/tabulatedVotes.csv`.
 
 Cao et al. 2014. 91 actors say 12 sentences; 4 to 12 anonymous annotators voted on each clip's voice, face, or both.
 """

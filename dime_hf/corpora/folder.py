@@ -54,7 +54,7 @@ class Block:
 
 
 class CorpusFolder(abc.ABC):
-    """A corpus's folder. `root` is found from `data_dir`: the folder itself, or one level down. Paths have forward slashes."""
+    """A corpus's folder: `data_dir` itself, or one level down. All paths have forward slashes."""
 
     corpus: ClassVar[str]
     about: ClassVar[str]  # for the dataset's description

@@ -22,9 +22,10 @@ from dime_hf.stage import Batch, add_columns
 def hold_out_votes(dataset: datasets.Dataset, keep: int, seed: int = 0) -> datasets.Dataset:
     """Keep the votes of `keep` annotators an utterance in `vote_counts`, and move the others' to `reference_counts`.
 
-    Annotators are drawn without replacement by (seed, id): the same for any order of rows, and all ticks of one go to one
-    side. `soft_label`, its votes and `hard_label` follow the kept votes. Only annotators with a vote inside the label set
-    count. Utterances with no more than `keep` of them have nothing to hold out: they are left out of the result.
+    Annotators are drawn without replacement by (seed, id): the same for any order of rows, and all ticks of one go to
+    one side. `soft_label`, its votes and `hard_label` follow the kept votes. Only annotators with a vote inside the
+    label set count. Utterances with no more than `keep` of them have nothing to hold out: they are left out of the
+    result.
     """
     columns.require(dataset, ID, HUMAN_VOTES, VOTE_COUNTS)
     if keep < 1:

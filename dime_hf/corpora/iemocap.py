@@ -1,7 +1,7 @@
-"""IEMOCAP: `dialog/EmoEvaluation/<dialog>.txt`, `dialog/transcriptions/<dialog>.txt`, `sentences/wav/<dialog>/<turn>.wav`.
+"""IEMOCAP: the evaluations and transcript of every dialog, and `sentences/wav/<dialog>/<turn>.wav`.
 
-Busso et al. 2008. Votes of three external annotators a turn (E1 to E6) and, for some improvised turns, of the actors on
-themselves; several ticks a vote are allowed. The official label is the unique plurality of all external ticks.
+Busso et al. 2008. Votes of three external annotators a turn (E1 to E6) and, for some improvised turns, of the actors
+on themselves; several ticks a vote are allowed. The official label is the unique plurality of all external ticks.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ VALID_RATINGS = {"1", "2", "3", "4", "5"}  # a missing rating was released as 6 
 GENDERS = {"F": "female", "M": "male"}
 RATINGS = (columns.VALENCE, columns.ACTIVATION, columns.DOMINANCE)  # the order of the corpus's files
 SESSIONS = tuple(f"Session{number}" for number in range(1, 6))
-A_TURN = f"a turn '[start - end] turn code [V, A, D]' with one of the codes {' '.join([*CODES, 'xxx'])}, and then its lines C- and A-"
+A_TURN = f"a turn '[start - end] turn code [V, A, D]', code one of {' '.join([*CODES, 'xxx'])}, then lines C- and A-"
 A_VOTE = f"'C-<annotator>: <label>; (comment)' with labels out of {', '.join(LABELS)}"
 A_RATING = "'A-<annotator>: val n; act n; dom n; (comment)'"
 
@@ -115,7 +115,7 @@ class Turn(NamedTuple):
 
 
 def read_dialog(evaluation: str) -> Block:
-    """All turns of a dialog from its `EmoEvaluation/<dialog>.txt` and its transcript, with the paths of its recordings."""
+    """All turns of a dialog, from its evaluation file and its transcript, with the paths of its recordings."""
     session_folder, name = evaluation.split("/dialog/EmoEvaluation/")
     texts = read_transcripts(f"{session_folder}/dialog/transcriptions/{name}")
     session = evaluation.split("/")[-4].lower()
@@ -176,7 +176,7 @@ def _header(line: str, path: str | os.PathLike[str], number: int) -> Header:
 
 @functools.lru_cache(maxsize=1 << 14)  # the same few votes and ratings come again and again
 def parse_line(line: str) -> Vote | Rating | str | None:
-    """What a line below a turn's header says: None when nothing, and the text of what was expected when it is no such line."""
+    """What a line below a turn's header says: None for nothing, what was expected when it is outside the grammar."""
     if line.startswith("C-"):
         return _vote(line) or A_VOTE
     if line.startswith("A-"):

@@ -28,7 +28,7 @@ class LabelSet:
         for name, raw_labels in merged.items():
             if isinstance(raw_labels, str):
                 raise CorpusError(
-                    f"`label_set` maps {name!r} to the string {raw_labels!r}; give a list of raw labels: [{raw_labels!r}]"
+                    f"`label_set` maps {name!r} to the string {raw_labels!r}: give a list of raw labels"
                 )
             for raw in raw_labels:
                 if raw not in inventory:

@@ -40,7 +40,7 @@ def main(corpus: str, arguments: Sequence[str] | None = None) -> None:
 def describe(splits: datasets.DatasetDict) -> str:
     """Return a table of utterances, recordings, votes, decided utterances, mean entropy and class mass by split."""
     names = columns.classes(next(iter(splits.values())))
-    head = f"{'split':<12}{'rows':>8}{'audio':>8}{'votes':>10}{'decided':>9}{'bits':>7}  share of votes: {' '.join(names)}"
+    head = f"{'split':<12}{'rows':>8}{'audio':>8}{'votes':>10}{'decided':>9}{'bits':>7}  votes: {' '.join(names)}"
     return "\n".join([head, *(_line(name, split) for name, split in splits.items())])
 
 

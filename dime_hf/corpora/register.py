@@ -1,7 +1,7 @@
-"""Makes `datasets.load_dataset("iemocap", ...)` find the builders of this package, and offers the same call without that.
+"""Makes `datasets.load_dataset("iemocap", ...)` find the builders of this package, or offers that call itself.
 
-`datasets` has no public way to add a builder. Its table of packaged modules would glob the whole corpus on every load and
-ask the network for statistics, so `dataset_module_factory`, which turns a name into a builder, is wrapped instead.
+`datasets` has no public way to add a builder. Its table of packaged modules would glob the whole corpus on every load
+and ask the network for statistics, so `dataset_module_factory`, which turns a name into a builder, is wrapped instead.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PATCHED = (datasets.load, datasets.inspect)  # both modules hold the name of th
 
 
 def corpus_of(path: Any) -> str | None:
-    """Corpus that a `load_dataset` path stands for: its name, or its folder `dataset_scripts/<corpus>` in a checkout."""
+    """Corpus that a `load_dataset` path means: its name, or its folder `dataset_scripts/<corpus>` in a checkout."""
     if path in BUILDERS:
         return str(path)
     folder = Path(str(path))
@@ -34,7 +34,7 @@ def corpus_of(path: Any) -> str | None:
 
 
 def register() -> None:
-    """Let `datasets.load_dataset` know the corpora of this package; the environment variable DIME_HF_NO_REGISTER=1 opts out."""
+    """Let `datasets.load_dataset` know the corpora, unless the environment has DIME_HF_NO_REGISTER=1."""
     if os.environ.get(OPT_OUT) not in (None, "", "0"):
         return
     for module in _PATCHED:
@@ -89,9 +89,10 @@ def load_dataset(
 ) -> Any:
     """Load a corpus: `datasets.load_dataset` for the corpora of this package, independent of `register`.
 
-    `path` is the corpus ("iemocap", "crema_d"), `name` its config, `data_dir` its folder, `split` one split or None for all
-    (a `DatasetDict`); further arguments are those of the corpus's config (`rows`, `fold`, `missing_audio`, `label_set`,
-    `vote_policy`, ...). Both calls share one cache. Raises `CorpusError` when the folder is not the corpus.
+    `path` is the corpus ("iemocap", "crema_d"), `name` its config, `data_dir` its folder, `split` one split or None
+    for all (a `DatasetDict`); further arguments are those of the corpus's config (`rows`, `fold`, `missing_audio`,
+    `label_set`, `vote_policy`, ...). Both calls share one cache. Raises `CorpusError` when the folder is not the
+    corpus.
     """
     builder = builder_class(path)(
         cache_dir=cache_dir,

@@ -1,4 +1,4 @@
-"""From blocks of utterances to Arrow tables under the data contract: votes counted, rows chosen, missing recordings remembered."""
+"""From blocks of utterances to Arrow tables: votes are counted, rows chosen, missing recordings remembered."""
 
 from __future__ import annotations
 

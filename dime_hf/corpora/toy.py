@@ -1,7 +1,8 @@
 """The toy corpus: a small IEMOCAP on disk whose annotators vote from a known distribution.
 
-`write` lays it out in IEMOCAP's own grammar, so that the IEMOCAP builder reads it; `truth` gives the distribution behind
-every utterance's votes; `school` gives further utterances, of speakers that no toy corpus has, for a model to learn from.
+`write` lays it out in IEMOCAP's own grammar, so that the IEMOCAP builder reads it; `truth` gives the distribution
+behind every utterance's votes; `school` gives further utterances, of speakers that no toy corpus has, for a model to
+learn from.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ LABEL_OF = {emotion: label for label, emotion in LABELS.items() if label != "Neu
 def write(
     root: str | os.PathLike[str], *, utterances: int = 600, annotators: int = 6, sessions: int = 5, seed: int = 0
 ) -> Path:
-    """Write a toy corpus of about `utterances` turns into `root`, each with the votes of `annotators` (2 to 6); return `root`.
+    """Write a toy corpus of about `utterances` turns, each with the votes of 2 to 6 `annotators`, and return `root`.
 
-    Two speakers a session; improvised turns carry a self vote too. A corpus that is there already, whole and with the same
-    settings, is left as it is; another one is refused with `CorpusError`.
+    Two speakers a session; improvised turns carry a self vote too. A corpus that is there already, whole and with the
+    same settings, is left as it is; another one is refused with `CorpusError`.
     """
     root = Path(root)
     if annotators not in range(2, len(EVALUATORS) + 1):

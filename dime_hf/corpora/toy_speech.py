@@ -2,8 +2,8 @@
 
 An utterance has an affect (valence, arousal), from which everything follows: the true distribution over emotions, the
 prosody (arousal raises pitch, pitch range, rate, loudness and brightness; valence tilts the melody and spreads the
-formants), and part of the words. Speakers differ in pitch, vocal-tract length and rate, so that no single feature gives an
-emotion away. Nothing here is a model of real emotional speech: it exists to make the truth known.
+formants), and part of the words. Speakers differ in pitch, vocal-tract length and rate, so that no single feature
+gives an emotion away. Nothing here is a model of real emotional speech: it exists to make the truth known.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scipy.signal import lfilter
 
 from dime_hf.columns import SAMPLING_RATE
 
-# (valence, arousal) of each emotion, and its share of the utterances: neutral is common, sadness and the last four are rare.
+# (valence, arousal) of each emotion, and its share of utterances: neutral is common, sadness is rare.
 AFFECT = {
     "angry": (-0.75, 0.75),
     "happy": (0.85, 0.25),

@@ -35,7 +35,8 @@ class VotePolicy:
     self_votes: whether the speakers' votes on themselves count.
     several_choices: an annotator's k ticks give k votes ("pool"), or one vote split into k parts ("split").
     outside: votes for raw labels outside the label set are dropped ("drop"), or kept as the class "other" ("other").
-    merge: whether raw labels are merged into classes after the plurality is taken, or before (which decides more rows).
+    merge: whether raw labels are merged into classes after the plurality is taken, or before (which decides more
+        rows).
     """
 
     self_votes: bool = False
@@ -122,7 +123,8 @@ class Tally:
         lines = [line for line in (dataset.info.description or "").splitlines() if line.startswith(TALLY_LINE)]
         if not lines:
             raise ColumnError(
-                "`dataset` does not say how its votes were counted (its description is gone): load it with `load_dataset` from the corpus"
+                "`dataset` does not say how its votes were counted (its description is gone): "
+                "load it from the corpus with `load_dataset`"
             )
         fields = json.loads(lines[-1].removeprefix(TALLY_LINE))
         inventory = dataset.features[HUMAN_VOTES].feature["choices"].feature.names

@@ -23,11 +23,11 @@ _KWARGS_DESCRIPTION = """
 Args:
     predictions: (N, C) distributions; each row sums to 1.
     references: (N, C) counts of held-out human votes, or known distributions.
-    control: optional (C,) constant distribution, scored beside the predictions: those of a system must beat its scores.
+    control: optional (C,) constant distribution, scored beside the predictions, which must beat it.
     levels: optional (N,) names of strata, such as those of `dime_hf.score.ambiguity_levels`.
 Returns:
-    the scores of `dime_hf.score.score`: squared_score, js_divergence, bhattacharyya, log_likelihood, accuracy, macro_f1,
-    n_decided, n_tied and n; the same under "control", and by stratum under "levels", where these are asked for.
+    the scores of `dime_hf.score.score`: squared_score, js_divergence, bhattacharyya, log_likelihood, accuracy,
+    macro_f1, n_decided, n_tied and n; the same under "control", and by stratum under "levels", where asked for.
 Examples:
     >>> metric = evaluate.load("metrics/soft_label")
     >>> scores = metric.compute(predictions=[[0.5, 0.5], [0.25, 0.75]], references=[[1, 1], [1, 3]])

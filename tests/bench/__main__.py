@@ -23,7 +23,7 @@ def main() -> None:
         row = benchmark()
         rows.append(row)
         print(
-            f"{row['name']:<24}{row['ours']:>12.5f}{row['baseline']:>12.5f}{row['ratio']:>9.2f}  {row['unit']} ({row['n']:,})",
+            "{name:<24}{ours:>12.5f}{baseline:>12.5f}{ratio:>9.2f}  {unit} ({n:,})".format(**row),
             flush=True,
         )
     RESULTS.write_text(json.dumps(rows, indent=2) + "\n")

@@ -24,7 +24,7 @@ VOTES = {  # the corpus's own share of votes: annotators mostly agree, and often
 
 
 def iemocap_labels() -> dict[str, Any]:
-    """Baseline: the csv builder on one file with a row a turn, votes as JSON text. Both build from nothing each time."""
+    """Baseline: the csv builder on one file with a row a turn, votes as JSON text. Both build anew each time."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_corpus(root / "IEMOCAP")
