@@ -11,8 +11,8 @@ Every method adds pseudo-votes alpha_i to the human counts n_i and divides by th
 | `fitted` | s0 pi + kappa s_i: the panel of proxies weighs kappa human votes | pi, s0, kappa |
 
 s_i is the mean of the utterance's valid answers, K_i how many there are, pi the share of votes in the training set.
-`prior` and `fitted` maximise the Dirichlet-multinomial likelihood of the training votes; their labels are posterior
-means.
+`prior` and `fitted` maximise the Dirichlet-multinomial likelihood of the training votes, times a wide prior on the
+strengths, which matters only where utterances are few; their labels are posterior means.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ from dime_hf.stage import Batch, beside, new_columns
 
 ENTROPY_DRAWS = 200
 READS = (ID, columns.SPEAKER, columns.DIALOG, VOTE_COUNTS, ANSWERS, REFERENCE_COUNTS)
-LARGEST_LOG = 7.0  # strengths are sought between exp(-7) and exp(7) votes
+LARGEST_LOG = 7.0  # strengths are sought between exp(-7) and exp(7) votes,
+LOG_SPREAD = 2.0  # under a log-normal prior around one vote, of this scale: it decides only where votes are few
 ENTROPIES = (columns.SOFT_LABEL_ENTROPY, columns.SOFT_LABEL_ENTROPY_LOW, columns.SOFT_LABEL_ENTROPY_HIGH)
 
 
@@ -311,7 +312,8 @@ def _fit_strengths(counts: Array, components: Sequence[Array]) -> list[float]:
         strengths = np.exp(logs)
         alpha = np.maximum(np.tensordot(strengths, basis, 1), 1e-12)
         value, slope = _dirichlet_multinomial(counts, alpha)
-        return -value / len(counts), -(basis * slope).sum((1, 2)) * strengths / len(counts)
+        slopes = (basis * slope).sum((1, 2)) * strengths - logs / LOG_SPREAD**2
+        return -(value - (logs**2).sum() / (2 * LOG_SPREAD**2)) / len(counts), -slopes / len(counts)
 
     bounds = [(-LARGEST_LOG, LARGEST_LOG)] * len(basis)
     result = minimize(loss, np.zeros(len(basis)), jac=True, method="L-BFGS-B", bounds=bounds)

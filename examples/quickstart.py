@@ -14,6 +14,7 @@ Everything it makes lies in outputs/quickstart: scores.json, scores.png, the dat
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
 from pathlib import Path
@@ -63,7 +64,7 @@ def main() -> None:
 
     print("\n2. Ask an audio LM, five ways, for the probabilities of its answers")
     classes = columns.classes(test)
-    annotator = AudioLMAnnotator(given.annotator or taught_on_toy_speech(out, classes), classes)
+    annotator = AudioLMAnnotator(given.annotator or taught_on_toy_speech(out, test, is_toy), classes)
     test = annotate(test, annotator, store=out / "answers.sqlite")
     describe_answers(test)
 
@@ -92,11 +93,24 @@ def main() -> None:
 
     print("\n6. Score, against votes of humans that nothing above has seen")
     pooled["fitted"].save_to_disk(out / "test")
-    rows, controls = score_everything(predictions, test, train, root if is_toy else None)
-    print_scores(rows, controls, predictions, test)
-    (out / "scores.json").write_text(json.dumps({"rows": rows, "controls": controls}, indent=2) + "\n")
-    plot_scores(rows, out / "scores.png", controls)
-    print_next(out, few)
+    predictions, test = comparable(predictions, test)
+    references, controls = {"human": np.asarray(test[columns.REFERENCE_COUNTS])}, {}
+    if is_toy:
+        references["truth"] = controls["the truth"] = toy.truth(test, root, Tally.read(test).label_set)
+    if not few:
+        controls["a constant"] = np.tile(prior(train[columns.VOTE_COUNTS]), (len(test), 1))
+    rows, control_rows = score_rows(predictions, references), score_rows(controls, references)
+    print("\n" + score_table([*rows, *control_rows]))
+    if not few:
+        print("\nSquared score against the held-out humans, by the ambiguity of the votes that labels saw (rows):")
+        print(level_table(predictions, references["human"], ambiguity_levels(test[columns.VOTE_COUNTS])))
+    print(HOW_TO_READ.format(speakers=len(set(test[columns.SPEAKER]))))
+    (out / "scores.json").write_text(json.dumps({"rows": rows, "controls": control_rows}, indent=2) + "\n")
+    plot_scores(rows, out / "scores.png", control_rows)
+    print(f"In {out}: scores.json, scores.png, test/ (datasets.load_from_disk){'' if few else ', train/, model/'}")
+    print(
+        "Next: your corpus (--corpus iemocap --data_dir ...), a real model (--annotator Qwen/Qwen2-Audio-7B-Instruct)"
+    )
 
 
 def parse() -> argparse.Namespace:
@@ -139,14 +153,12 @@ def hold_out(test: datasets.Dataset, keep: int) -> datasets.Dataset:
     return held
 
 
-def taught_on_toy_speech(out: Path, classes: tuple[str, ...]) -> str:
+def taught_on_toy_speech(out: Path, test: datasets.Dataset, is_toy: bool) -> str:
     """A small Qwen2-Audio, made and taught in place: the class and the code path of the 7B model."""
-    school = toy.school(utterances=600)
+    school = toy.school(utterances=600, label_set=Tally.read(test).label_set)
     print(f"   no --annotator given: teaching a small Qwen2-Audio on {len(school)} utterances of other toy speakers")
-    if set(classes) != set(columns.classes(school)):
-        print(
-            "   (it knows four classes of toy speech and nothing of this corpus: expect its answers to be of no use)"
-        )
+    if not is_toy:
+        print("   (it has heard toy speech alone: here its answers are of no use, and the scores must say so)")
     return str(small_audio_lm(out / "annotator", school))
 
 
@@ -171,45 +183,13 @@ def train_encoder(train: datasets.Dataset, test: datasets.Dataset, checkpoint: s
     return trainer.predict_distributions(test)
 
 
-def score_everything(predictions: dict[str, Any], test: datasets.Dataset, train: Any, toy_root: Any) -> Any:
-    """Rows for every kind of labels, and rows of controls: a constant, and on the toy corpus the truth itself."""
-    references = {"human": np.asarray(test[columns.REFERENCE_COUNTS])}
-    controls = {}
-    if toy_root is not None:
-        references["truth"] = toy.truth(test, toy_root, Tally.read(test).label_set)
-        controls["the truth"] = references["truth"]
-    if train is not None:
-        controls["a constant"] = np.tile(prior(train[columns.VOTE_COUNTS]), (len(test), 1))
-    labelled = np.array([all(label is not None for label in row) for row in zip(*predictions.values(), strict=True)])
-    if not labelled.all():
-        print(f"   {(~labelled).sum()} utterances are left out: some kind of labels has none for them")
-    kept = {
-        name: np.asarray([label for label, ok in zip(q, labelled, strict=True) if ok])
-        for name, q in predictions.items()
-    }
-    references = {name: values[labelled] for name, values in references.items()}
-    controls = {name: values[labelled] for name, values in controls.items()}
-    return score_rows(kept, references), score_rows(controls, references)
-
-
-def print_scores(rows: Any, controls: Any, predictions: dict[str, Any], test: datasets.Dataset) -> None:
-    print()
-    print(score_table([*rows, *controls]))
-    if len(test) >= FEWEST:
-        levels = ambiguity_levels(test[columns.VOTE_COUNTS])
-        whole = {name: q for name, q in predictions.items() if None not in list(q)}
-        print("\nSquared score against held-out humans, by the ambiguity of the votes that the labels saw (rows):")
-        print(level_table(whole, test[columns.REFERENCE_COUNTS], levels))
-    speakers = len(set(test[columns.SPEAKER]))
-    print(HOW_TO_READ.format(speakers=speakers))
-
-
-def print_next(out: Path, few: bool) -> None:
-    more = "" if few else ", train/, model/"
-    print(f"In {out}: scores.json, scores.png, test/ (datasets.load_from_disk){more}")
-    print(
-        "Next: your corpus (--corpus iemocap --data_dir ...), a real model (--annotator Qwen/Qwen2-Audio-7B-Instruct)"
-    )
+def comparable(predictions: dict[str, Any], test: datasets.Dataset) -> tuple[dict[str, Any], datasets.Dataset]:
+    """Keep the utterances with a label of every kind (there is none where all answers failed), and say how many."""
+    whole = [all(label is not None for label in labels) for labels in zip(*predictions.values(), strict=True)]
+    if not all(whole):
+        print(f"   {whole.count(False)} utterances are left out: some kind of labels has none for them")
+    kept = {name: np.array(list(itertools.compress(labels, whole))) for name, labels in predictions.items()}
+    return kept, test.select(np.flatnonzero(whole))
 
 
 if __name__ == "__main__":

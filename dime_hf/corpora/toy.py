@@ -90,12 +90,15 @@ def truth(dataset: datasets.Dataset, root: str | os.PathLike[str], label_set: La
     return _inside(raw, label_set)
 
 
-def school(utterances: int = 600, seed: int = 0, votes: int = 6) -> datasets.Dataset:
-    """Return utterances of 20 speakers that no toy corpus has, with `votes` votes each inside IEMOCAP's four classes.
+def school(
+    utterances: int = 600, seed: int = 0, votes: int = 6, label_set: LabelSet | None = None
+) -> datasets.Dataset:
+    """Return utterances of 20 speakers that no toy corpus has, with `votes` votes each inside a label set.
 
-    Columns: id, audio (undecoded wav bytes), text, speaker, vote_counts, hard_label, soft_label (the share of votes).
+    The label set is IEMOCAP's four classes unless another one over `toy_speech.INVENTORY` is given. Columns: id, audio
+    (undecoded wav bytes), text, speaker, vote_counts, hard_label, soft_label (the share of votes).
     """
-    label_set = LabelSet.of(FOUR_CLASSES, INVENTORY)
+    label_set = label_set or LabelSet.of(FOUR_CLASSES, INVENTORY)
     speakers = [ToySpeaker.draw(f"school{n:02}", "Female" if n % 2 else "Male", seed) for n in range(20)]
     rows = [_lesson(speakers[n % len(speakers)], n, label_set, votes, seed) for n in range(utterances)]
     features = datasets.Features(

@@ -1,0 +1,173 @@
+"""Checkpoints of audio LMs: what identifies one, which utterances it was tuned on, and how it is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xxhash
+
+from dime_hf.errors import AnnotationError
+
+if TYPE_CHECKING:
+    from dime_hf.annotate.scoring import Messages, Recordings
+    from dime_hf.distribution import Array
+
+TUNED_ON = "dime_hf.json"  # beside the weights: {"tuned_on": [ids]}
+IGNORED = {TUNED_ON, "README.md"}  # files of a checkpoint that change no answer
+AUTO_CLASSES = (
+    "AutoModelForMultimodalLM",
+    "AutoModelForSeq2SeqLM",
+    "AutoModelForImageTextToText",
+    "AutoModelForCausalLM",
+)
+
+
+def identity(checkpoint: str, revision: str | None = None) -> str:
+    """Return a string that names the weights: a content hash for a local folder, `id@commit` for a Hub model."""
+    folder = Path(checkpoint)
+    if folder.is_dir():
+        files = sorted(f for f in folder.iterdir() if f.is_file() and f.name not in IGNORED and f.name[0] != ".")
+        return _content_hash(tuple((f, f.stat().st_size, f.stat().st_mtime_ns) for f in files))
+    config = _hub_file(checkpoint, "config.json", revision)
+    if config is None:
+        raise AnnotationError(_not_found(checkpoint, revision, "it has no config.json, or the Hub cannot be reached"))
+    return f"{checkpoint}@{config.parent.name}"
+
+
+@functools.lru_cache(maxsize=32)
+def _content_hash(stamped: tuple[tuple[Path, int, int], ...]) -> str:
+    """Hash names and content of files; the stamps of size and time are there to notice an edit."""
+    digest = xxhash.xxh3_128()
+    for path, _, _ in stamped:
+        digest.update(path.name.encode() + b"\0")
+        with open(path, "rb") as file:
+            while block := file.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def tuned_on(checkpoint: str, revision: str | None = None) -> frozenset[str]:
+    """Return the ids of the utterances whose human labels a checkpoint has seen, as `write_tuned_on` left them."""
+    path = Path(checkpoint, TUNED_ON) if Path(checkpoint).is_dir() else _hub_file(checkpoint, TUNED_ON, revision)
+    if path is None or not path.is_file():
+        return frozenset()
+    try:
+        return frozenset(json.loads(path.read_text(encoding="utf-8"))["tuned_on"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise AnnotationError(
+            f'{path}: expected {{"tuned_on": [ids]}}, the ids of the utterances tuned on ({error!r})'
+        ) from error
+
+
+def write_tuned_on(folder: str | Path, ids: Iterable[str]) -> None:
+    """Leave beside a checkpoint the `ids` whose human labels it has seen; `annotate` refuses to ask it about them."""
+    content = json.dumps({"tuned_on": sorted(set(ids))}, indent=0)
+    Path(folder, TUNED_ON).write_text(content + "\n", encoding="utf-8")
+
+
+@functools.lru_cache(maxsize=32)
+def _hub_file(checkpoint: str, name: str, revision: str | None) -> Path | None:
+    """Path of a file of a Hub model in the local cache, in a folder called after the commit; None if it is lacking."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+
+    try:
+        return Path(hf_hub_download(checkpoint, name, revision=revision))
+    except EntryNotFoundError:  # offline, too, when the cache lacks the file
+        return None
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise AnnotationError(_not_found(checkpoint, revision, str(error))) from error
+
+
+def _not_found(checkpoint: str, revision: str | None, reason: str) -> str:
+    at = f" at revision {revision!r}" if revision else ""
+    return (
+        f"`checkpoint` {checkpoint!r} is neither a folder here nor a model of the Hub{at} that can be read: {reason}"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class AudioLM:
+    """A loaded audio LM; `rate` in Hz and `window` in samples are what its encoder hears at a time."""
+
+    model: Any
+    processor: Any
+
+    @property
+    def rate(self) -> int:
+        return self.processor.feature_extractor.sampling_rate
+
+    @property
+    def window(self) -> int:
+        return self.processor.feature_extractor.n_samples
+
+    def listen(self, waveforms: Sequence[Any]) -> Recordings:
+        """Extract the features of waveforms (samples,) at `rate`, once for all questions about them."""
+        from dime_hf.annotate.scoring import Recordings
+
+        return Recordings(self.processor, waveforms, self.rate)
+
+    def score(self, recordings: Recordings, conversations: Sequence[Messages], options: Sequence[str]) -> Array:
+        """Log-probabilities (batch, K), nats, of the `options` as answers to one conversation a recording."""
+        from dime_hf.annotate.scoring import score
+
+        return score(self.model, recordings, conversations, options)
+
+
+_loaded: dict[tuple[str | None, ...], AudioLM] = {}  # at most one: two large models would not fit
+
+
+def load(checkpoint: str, revision: str | None = None, dtype: str = "auto", device: str = "auto") -> AudioLM:
+    """Load a checkpoint with its processor, ready to answer; the last one asked for stays in memory."""
+    weights = identity(checkpoint, revision)
+    key = (checkpoint, weights, dtype, device)
+    if key not in _loaded:
+        _loaded.clear()
+        commit = None if Path(checkpoint).is_dir() else weights.rpartition("@")[2]
+        _loaded[key] = _load(checkpoint, commit, dtype, device)
+    return _loaded[key]
+
+
+def _load(checkpoint: str, commit: str | None, dtype: str, device: str) -> AudioLM:
+    import torch
+    from transformers import AutoConfig, AutoProcessor
+
+    try:
+        config = AutoConfig.from_pretrained(checkpoint, revision=commit)
+        processor = AutoProcessor.from_pretrained(checkpoint, revision=commit)
+        model, report = _model_class(config).from_pretrained(
+            checkpoint, revision=commit, dtype=dtype, output_loading_info=True
+        )
+    except (OSError, ValueError) as error:
+        raise AnnotationError(
+            f"`checkpoint` {checkpoint!r} cannot be loaded as an audio language model: {error}"
+        ) from error
+    if report["missing_keys"]:
+        some = sorted(report["missing_keys"])[:3]
+        raise AnnotationError(f"`checkpoint` {checkpoint!r} lacks weights, which would be random: {some} and so on")
+    if not all(getattr(processor, part, None) for part in ("feature_extractor", "tokenizer", "chat_template")):
+        raise AnnotationError(
+            f"`checkpoint` {checkpoint!r} is a {config.model_type} model, not one that takes sound and chat"
+        )
+    processor.tokenizer.padding_side = "left"  # the answer begins at the last position of every row
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return AudioLM(model.to(device).eval(), processor)
+
+
+def _model_class(config: Any) -> Any:
+    """Class that the checkpoint itself names, or else the first auto class that knows its type."""
+    import transformers
+
+    named = [name for name in config.architectures or () if hasattr(transformers, name)]
+    automatic = [name for name in AUTO_CLASSES if type(config) in getattr(transformers, name)._model_mapping]
+    if not named + automatic:
+        raise ValueError(
+            f"transformers {transformers.__version__} has no class for the model type {config.model_type!r}"
+        )
+    return getattr(transformers, (named + automatic)[0])

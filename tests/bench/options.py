@@ -1,0 +1,52 @@
+"""Scoring the answer options from one prefill against sampling the answer ten times."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+import torch
+
+from dime_hf import audio, columns
+from dime_hf.annotate import PROMPTS, SmallShape, checkpoints, scoring, small_audio_lm
+from dime_hf.annotate.prompts import conversation, option_words
+from dime_hf.corpora import toy
+from tests.bench.timing import compare
+
+SHAPE = SmallShape(seconds=10, mel_bins=80, encoder_width=384, encoder_layers=4, width=512, layers=8, heads=8)  # 25 M
+CLIPS = 8
+BATCH = 8
+DRAWS = 10
+
+
+def options_vs_sampled10() -> dict[str, Any]:
+    """Baseline: ten separate sampled generations, as many new tokens as the longest option has.
+
+    Same random model of 25 M parameters, same clips, same batches; features are extracted beforehand for both.
+    """
+    school = toy.school(CLIPS)
+    options = option_words(columns.classes(school))
+    with tempfile.TemporaryDirectory() as folder:
+        lm = checkpoints.load(str(small_audio_lm(folder, label_set=options, shape=SHAPE)))
+    batches = [inputs(lm, school[start : start + BATCH], options) for start in range(0, CLIPS, BATCH)]
+    tokens = scoring.option_tokens(lm.processor, conversation(PROMPTS[0], options, range(4), None), options)
+    longest = max(map(len, tokens))
+
+    @torch.inference_mode()
+    def ours() -> None:
+        for batch in batches:
+            scoring.option_log_probabilities(lm.model, batch, tokens)
+
+    def sampled() -> None:
+        for batch in batches:
+            for _ in range(DRAWS):
+                lm.model.generate(**batch, do_sample=True, max_new_tokens=longest)
+
+    return compare("options_vs_sampled10", ours, sampled, unit=f"s for {CLIPS} clips", n=CLIPS, repetitions=3)
+
+
+def inputs(lm: checkpoints.AudioLM, rows: dict[str, list[Any]], options: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    """Model inputs of one question about every utterance."""
+    recordings = lm.listen([audio.read(cell, lm.rate) for cell in rows[columns.AUDIO]])
+    order = range(len(options))
+    return recordings.ask([conversation(PROMPTS[0], options, order, text) for text in rows[columns.TEXT]])
