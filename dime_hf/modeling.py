@@ -62,9 +62,9 @@ def small_encoder(
 ) -> tuple[Wav2Vec2ForSequenceClassification, Wav2Vec2FeatureExtractor]:
     """Build a Wav2Vec2 of 0.13 M weights that learns toy speech from scratch in a minute on two CPU cores.
 
-    A stock model with two head starts, where a large one has its pretraining. The one layer of its feature encoder is a
-    frozen bank of Gabor filters; its position convolution starts as the slope of every hidden channel over 2.5 s, since
-    a melody that rises and one that falls have the same mean. For tests and demonstrations: it never heard real speech.
+    A stock model with two head starts, where a large one has its pretraining. The one layer of its feature encoder is
+    a frozen bank of Gabor filters; its position convolution starts as the slope of every hidden channel over 2.5 s: a
+    melody that rises and one that falls have the same mean. For tests and demonstrations: it never heard real speech.
     """
     id2label = _id2label(classes)
     config = Wav2Vec2Config(

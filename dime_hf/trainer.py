@@ -26,10 +26,10 @@ SPLITS = (datasets.DatasetDict, datasets.IterableDatasetDict)
 class SoftLabelConfig(TrainingArguments):
     """`TrainingArguments` for soft labels; `loss` names one of `dime_hf.losses.LOSSES`.
 
-    Changed defaults: `remove_unused_columns=False` (the collator reads the audio column), `label_names=["labels"]` (or
-    `compute_metrics` is never called), `length_column_name="duration"` (for `train_sampling_strategy`), and no pinned
-    memory where there is no accelerator. Raises `ValueError` for an unknown loss and for `label_smoothing_factor`, which
-    means nothing for labels that are distributions.
+    Changed defaults: `remove_unused_columns=False` (the collator reads the audio column), `label_names=["labels"]`
+    (or `compute_metrics` is never called), `length_column_name="duration"` (for `train_sampling_strategy`), no pinned
+    memory where there is no accelerator. Raises `ValueError` for an unknown loss and for `label_smoothing_factor`,
+    which means nothing for labels that are distributions.
     """
 
     loss: str = dataclasses.field(default="kl", metadata={"help": "A name of `dime_hf.losses.LOSSES`."})

@@ -115,7 +115,7 @@ def test_rows_without_a_vote_inside_the_label_set(one_dialog):
     [
         (("C-E3:\tNeutral;", "C-E3:\tNeutrall;"), 5, "labels out of Anger"),
         (("C-E2:\tNeutral;", "D-E2:\tNeutral;"), 4, "a turn"),
-        (("\tneu\t", "\tnow\t"), 3, "codes ang"),
+        (("\tneu\t", "\tnow\t"), 3, "code one of ang"),
         (("[6.2901 - 8.2357]", "[6.2901 8.2357]"), 3, "start - end"),
         (("val 3;", "val three;"), 8, "A-<annotator>"),
     ],

@@ -12,7 +12,8 @@ import dime_hf
 from dime_hf import columns, cross_pool, get_pooler
 from dime_hf.distribution import dirichlet_entropy, normalize
 from dime_hf.errors import ColumnError, DistributionError, FitError, LeakageError
-from dime_hf.pool import FittedPooler, PriorPooler, _dirichlet_multinomial, pool
+from dime_hf.pool import FittedPooler, PriorPooler, pool
+from dime_hf.pool.strengths import dirichlet_multinomial
 from dime_hf.score import score
 
 CLASSES = ["angry", "happy", "sad"]
@@ -114,12 +115,12 @@ def test_fitted_labels_are_nearest_to_the_truth():
 def test_likelihood_and_its_slope_against_scipy(seed):
     rng = np.random.default_rng(seed)
     counts, alpha = rng.multinomial(5, np.ones(3) / 3, size=4), rng.uniform(0.1, 5, (4, 3))
-    value, slope = _dirichlet_multinomial(counts.astype(float), alpha)
+    value, slope = dirichlet_multinomial(counts.astype(float), alpha)
     coefficients = sum(scipy.special.gammaln(6) - scipy.special.gammaln(row + 1).sum() for row in counts)
     expected = sum(scipy.stats.dirichlet_multinomial(a, 5).logpmf(row) for a, row in zip(alpha, counts, strict=True))
     assert value + coefficients == pytest.approx(expected)
     numeric = scipy.optimize.approx_fprime(
-        alpha.ravel(), lambda a: _dirichlet_multinomial(counts.astype(float), a.reshape(4, 3))[0]
+        alpha.ravel(), lambda a: dirichlet_multinomial(counts.astype(float), a.reshape(4, 3))[0]
     )
     np.testing.assert_allclose(slope.ravel(), numeric, rtol=1e-3, atol=1e-4)
 

@@ -72,7 +72,7 @@ def small_audio_lm(
 
     With a `school`, a dataset of utterances with soft labels, it is taught for `steps` batches and refuses to annotate
     these utterances; without one it stays random and needs a `label_set`. `whole_words=False` spells the options in
-    several tokens. Same arguments, same weights (on the same machine and number of threads).
+    several tokens. Same arguments, same weights (on the same kind of processor).
     """
     import torch
 

@@ -111,7 +111,10 @@ class CorpusBuilder(datasets.ArrowBasedBuilder):
         return [datasets.SplitGenerator(name=name, gen_kwargs={"shards": shards}) for name, shards in splits.items()]
 
     def _generate_tables(self, shards: list[str]) -> Iterator[tuple[str, pa.Table]]:
-        rows = Rows(self.config, self.tally, self.info.features)
+        config = self.config
+        rows = Rows(
+            config.folder(), self.tally, self.info.features, which=config.rows, missing_audio=config.missing_audio
+        )
         for index, table in enumerate(rows.tables(shards)):
             yield f"{shards[0]}:{index}", table
         rows.report()

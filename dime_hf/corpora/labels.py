@@ -27,9 +27,7 @@ class LabelSet:
         raw_to_class: dict[str, str] = {}
         for name, raw_labels in merged.items():
             if isinstance(raw_labels, str):
-                raise CorpusError(
-                    f"`label_set` maps {name!r} to the string {raw_labels!r}: give a list of raw labels"
-                )
+                raise CorpusError(f"`label_set` maps {name!r} to the string {raw_labels!r}: give a list of raw labels")
             for raw in raw_labels:
                 if raw not in inventory:
                     raise CorpusError(f"`label_set` names the raw label {raw!r}.{did_you_mean(raw, inventory)}")

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import logging
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import datasets
 import numpy as np
@@ -15,13 +15,10 @@ from datasets import Audio
 from numpy.typing import NDArray
 
 from dime_hf import audio, columns
-from dime_hf.corpora.folder import Block
+from dime_hf.corpora.folder import Block, CorpusFolder
 from dime_hf.corpora.votes import Tally, Vote
 from dime_hf.distribution import Array
 from dime_hf.errors import CorpusError
-
-if TYPE_CHECKING:
-    from dime_hf.corpora.builder import CorpusConfig
 
 logger = logging.getLogger(__name__)
 ROWS_PER_TABLE = 2000
@@ -30,10 +27,12 @@ ROWS_PER_TABLE = 2000
 class Rows:
     """Makes the tables of one split."""
 
-    def __init__(self, config: CorpusConfig, tally: Tally, features: datasets.Features):
-        self.config, self.tally, self.features = config, tally, features
-        self.folder = config.folder()
+    def __init__(
+        self, folder: CorpusFolder, tally: Tally, features: datasets.Features, *, which: str, missing_audio: str
+    ):
+        self.folder, self.tally = folder, tally
         self.schema = features.arrow_schema
+        self.which, self.missing_audio = which, missing_audio  # as in `CorpusConfig`: `rows` and `missing_audio`
         self.row_count = 0
         self.missing: dict[str, list[str]] = {}
 
@@ -58,7 +57,7 @@ class Rows:
                 f"{self.row_count:,}",
                 reason,
                 paths[0],
-                "they stay, with null audio" if self.config.missing_audio == "keep" else "they are left out",
+                "they stay, with null audio" if self.missing_audio == "keep" else "they are left out",
             )
 
     def _table(self, block: Block) -> pa.Table:
@@ -80,13 +79,13 @@ class Rows:
         }
         arrays = [_array(made.get(field.name), field.type, len(block)) for field in self.schema]
         table = pa.table(arrays, schema=self.schema)
-        return table.filter(table[columns.AUDIO].is_valid()) if self.config.missing_audio == "drop" else table
+        return table.filter(table[columns.AUDIO].is_valid()) if self.missing_audio == "drop" else table
 
     def _wanted(self, counts: Array, hard_labels: Sequence[int | None]) -> NDArray[np.bool_]:
         """Which rows to keep: a mask (N,)."""
-        if self.config.rows == "voted":
+        if self.which == "voted":
             return counts.sum(-1) > 0
-        return np.array([label is not None or self.config.rows == "all" for label in hard_labels], dtype=bool)
+        return np.array([label is not None or self.which == "all" for label in hard_labels], dtype=bool)
 
     def _hard_labels(self, block: Block) -> list[int | None]:
         if self.tally.follows_the_corpus:
@@ -101,7 +100,7 @@ class Rows:
         if not any(reasons):
             return reasons
         for id, path, reason in zip(block.id, block.audio, reasons, strict=True):
-            if reason and self.config.missing_audio == "error":
+            if reason and self.missing_audio == "error":
                 raise CorpusError(f"{path}: no recording of utterance {id!r} ({reason}); see `missing_audio`")
             if reason:
                 self.missing.setdefault(reason, []).append(path)

@@ -1,0 +1,72 @@
+"""Poolers by name, and pooling a dataset."""
+
+from __future__ import annotations
+
+import datasets
+import numpy as np
+from datasets import Value
+
+from dime_hf import columns
+from dime_hf.columns import ANSWERS, ID, VOTE_COUNTS
+from dime_hf.errors import FitError, did_you_mean
+from dime_hf.pool.panel import READS
+from dime_hf.pool.poolers import (
+    ENTROPIES,
+    EqualPooler,
+    FittedPooler,
+    HumanPooler,
+    Pooler,
+    PriorPooler,
+    SyntheticPooler,
+)
+from dime_hf.stage import beside, new_columns
+
+POOLERS: dict[str, type[Pooler]] = {
+    pooler.name: pooler for pooler in (HumanPooler, SyntheticPooler, EqualPooler, PriorPooler, FittedPooler)
+}
+
+
+def get_pooler(name: str) -> Pooler:
+    """Return the pooler called `name`, not fitted yet."""
+    if name not in POOLERS:
+        raise FitError(f"`name` is {name!r}, no pooling method.{did_you_mean(name, POOLERS)}")
+    return POOLERS[name]()
+
+
+def pool(dataset: datasets.Dataset, pooler: Pooler) -> datasets.Dataset:
+    """Replace the soft labels of `dataset` by those of a (fitted) pooler; adds their entropy in bits."""
+    return beside(dataset, _labels(dataset, pooler))
+
+
+def cross_pool(dataset: datasets.Dataset, pooler: Pooler, folds: int = 5) -> datasets.Dataset:
+    """Pool every utterance with a pooler fitted on the other speakers' utterances; rows keep their order.
+
+    Speakers go to `folds` folds in turn, in sorted order. For labels to be scored when there is no training split.
+    """
+    names = [name for name in (*READS, columns.HARD_LABEL) if name in dataset.column_names]
+    votes = dataset.select_columns(names)
+    groups = columns.groups(votes[:])
+    fold_of = {group: index % folds for index, group in enumerate(sorted(set(groups)))}
+    if len(fold_of) < 2:
+        raise FitError(f"`dataset` has one group of utterances, {groups[0]!r}: there is no other speaker to fit on")
+    member = np.array([fold_of[group] for group in groups])
+    inside = [np.flatnonzero(member == fold) for fold in range(folds)]
+    parts = [
+        _labels(votes.select(rows), pooler.fit(votes.select(np.flatnonzero(member != fold))))
+        for fold, rows in enumerate(inside)
+        if rows.size
+    ]
+    order = np.argsort(np.concatenate(inside))
+    return beside(dataset, datasets.concatenate_datasets(parts).select(order))
+
+
+def _labels(dataset: datasets.Dataset, pooler: Pooler) -> datasets.Dataset:
+    """The soft-label columns alone."""
+    columns.require(dataset, ID, VOTE_COUNTS, *([ANSWERS] if pooler.reads_answers else []))
+    writes = {
+        columns.SOFT_LABEL: columns.distribution_feature(len(columns.classes(dataset))),
+        columns.SOFT_LABEL_SOURCE: Value("string"),
+        **dict.fromkeys([columns.SOFT_LABEL_VOTES, *ENTROPIES], Value("float32")),
+    }
+    reads = [name for name in READS if name in dataset.column_names]
+    return new_columns(dataset, pooler, reads=reads, writes=writes, desc=f"Pooling ({pooler.name})")
