@@ -82,8 +82,9 @@ def small_encoder(
         num_conv_pos_embeddings=128,
         num_conv_pos_embedding_groups=16,
         classifier_proj_size=64,
-        apply_spec_augment=False,
         mask_time_prob=0.0,
+        mask_feature_prob=0.2,  # against learning the few speakers by heart
+        mask_feature_length=4,
         layerdrop=0.0,
         id2label=id2label,
         label2id={name: index for index, name in id2label.items()},

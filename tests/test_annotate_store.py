@@ -1,5 +1,6 @@
 """The answer store: round trips, transactions, and files it refuses."""
 
+import os
 import pickle
 import sqlite3
 
@@ -57,6 +58,20 @@ def test_the_first_answer_stays():
         store.put([Entry("k", "u", [GOOD])])
         store.put([Entry("k", "u", [{**GOOD, "off_option": 0.5}])])
         assert store.get(["k"]) == {"k": [GOOD]}
+
+
+def test_a_forked_process_opens_the_file_anew(tmp_path, monkeypatch):
+    store = AnswerStore(tmp_path / "answers.sqlite")
+    store.put([Entry("k", "u", [GOOD])])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: -1)
+        assert store.get(["k"]) == {"k": [GOOD]}
+        store.put([Entry("l", "u", [GOOD])])
+        assert len(store._connections) == 2
+        store.close()
+    assert len(store.get(["k", "l"])) == 2
+    store.close()
+    assert store._connections == {}
 
 
 def test_many_keys_at_once():
