@@ -6,7 +6,17 @@ import pytest
 import torch
 
 from dime_hf import audio, columns
-from dime_hf.annotate import PROMPTS, AudioLMAnnotator, SmallShape, annotate, checkpoints, small_audio_lm, teach
+from dime_hf.annotate import (
+    PROMPTS,
+    AudioLMAnnotator,
+    SmallShape,
+    annotate,
+    checkpoints,
+    scoring,
+    small_audio_lm,
+    teach,
+)
+from dime_hf.annotate.prompts import conversation
 from dime_hf.corpora import toy
 from dime_hf.distribution import js_divergence
 from dime_hf.errors import AnnotationError, ColumnError, LeakageError
@@ -84,10 +94,26 @@ def test_a_short_window_is_exact(taught, school):
     mask = torch.nn.functional.pad(inputs["feature_attention_mask"], (0, 1000 - inputs["input_features"].shape[-1]))
     assert inputs["input_features"].shape[-1] < 400
     with torch.no_grad():
-        with teach._short_window(lm.model, inputs["input_features"].shape[-1]):
+        with scoring.short_window(lm.model, inputs["input_features"].shape[-1]):
             short = lm.model(**inputs).logits[:, -1]
         full = lm.model(**{**inputs, "input_features": whole, "feature_attention_mask": mask}).logits[:, -1]
     torch.testing.assert_close(short, full, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("seconds", [(0.5, 2.3), (3.0, 9.99), (10.0, 1.0)])
+def test_hearing_no_further_than_the_longest_recording_is_exact(taught, seconds):
+    """What the processor pads to the whole window, and the encoder would run over, changes no score."""
+    lm = checkpoints.load(str(taught))
+    rng = np.random.default_rng(0)
+    recordings = lm.listen([rng.normal(0, 0.1, int(s * lm.rate)).astype("float32") for s in seconds])
+    options = ("angry", "happy", "neutral", "sad")
+    inputs = recordings.ask([conversation(PROMPTS[0], options, range(4), None)] * 2)
+    tokens = scoring.option_tokens(lm.processor, conversation(PROMPTS[0], options, range(4), None), options)
+    with torch.inference_mode():
+        whole = scoring.option_log_probabilities(lm.model, inputs, tokens)
+        short = scoring.score_recordings(lm.model, inputs, tokens)
+    torch.testing.assert_close(short, whole, atol=1e-5, rtol=1e-5)
+    assert inputs["input_features"].shape[-1] == 1000
 
 
 def test_counts_audio_tokens_like_the_processor(taught):

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from dime_hf.errors import AnnotationError
 
 Messages = list[dict[str, Any]]  # one conversation
+STRIDE = 4  # mel frames a vector of the encoder: lengths must be multiples of it
+MARGIN = 8  # mel frames kept behind the longest recording, where the convolutions still see it
 
 
 class Recordings:
@@ -55,7 +57,37 @@ def score(
     tokens = option_tokens(recordings.processor, conversations[0], options)
     with torch.inference_mode():
         inputs = recordings.ask(conversations, model.device)
-        return option_log_probabilities(model, inputs, tokens).double().cpu().numpy()
+        return score_recordings(model, inputs, tokens).double().cpu().numpy()
+
+
+def score_recordings(model: Any, inputs: Mapping[str, torch.Tensor], options: Sequence[Sequence[int]]) -> torch.Tensor:
+    """`option_log_probabilities`, but the encoder hears no further than the longest recording of the batch.
+
+    Qwen2-Audio's encoder always runs over its whole window, 30 s. What is cut off is masked padding: equal scores.
+    """
+    mask = inputs["feature_attention_mask"]
+    frames = frames_to_keep(int(mask.sum(-1).max()), mask.shape[-1])
+    heard = {"input_features": inputs["input_features"][..., :frames], "feature_attention_mask": mask[..., :frames]}
+    with short_window(model, frames):
+        return option_log_probabilities(model, {**inputs, **heard}, options)
+
+
+def frames_to_keep(longest: int, window: int) -> int:
+    """Mel frames of a batch whose longest recording has `longest`, out of the `window` of the encoder."""
+    return min(-(-(longest + MARGIN) // STRIDE) * STRIDE, window)
+
+
+@contextlib.contextmanager
+def short_window(model: Any, frames: int) -> Iterator[None]:
+    """Let the encoder take `frames` of mel, not its whole window: it checks the length, and adds as many positions."""
+    encoder = getattr(model, "model", model).audio_tower  # transformers 5.0 has no `model` in between
+    whole, table = encoder.config.max_source_positions, encoder.embed_positions.weight
+    encoder.config.max_source_positions = frames // 2
+    encoder.embed_positions.weight = torch.nn.Parameter(table[: frames // 2].detach(), requires_grad=False)
+    try:
+        yield
+    finally:
+        encoder.config.max_source_positions, encoder.embed_positions.weight = whole, table
 
 
 def option_tokens(processor: Any, messages: Messages, options: Sequence[str]) -> tuple[tuple[int, ...], ...]:

@@ -12,13 +12,11 @@ from datasets import Dataset
 
 from dime_hf import audio, columns
 from dime_hf.annotate.prompts import Prompt, conversation, cyclic_orders
-from dime_hf.annotate.scoring import option_log_probabilities, option_tokens, render
+from dime_hf.annotate.scoring import frames_to_keep, option_log_probabilities, option_tokens, render, short_window
 from dime_hf.distribution import as_distributions
 from dime_hf.errors import AnnotationError
 
 SHOWN = 0.85  # share of the questions that show the transcript, where the prompt allows it
-STRIDE = 4  # mel frames a vector of the encoder: lengths must be multiples of it
-MARGIN = 8  # mel frames kept behind the longest clip, where the convolutions still see it
 
 
 def teach(
@@ -47,7 +45,7 @@ def _teach(model: Any, lesson: _Lesson, steps: int, seed: int, batch_size: int, 
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.05, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.15)
     model.train()
-    with _short_window(model, lesson.features.shape[-1]):
+    with short_window(model, lesson.features.shape[-1]):
         for rows in _batches(len(lesson.labels), batch_size, steps, rng):
             inputs, labels = lesson.batch(rows, rng)
             loss = -(labels * option_log_probabilities(model, inputs, lesson.tokens)).sum(-1).mean()
@@ -102,8 +100,7 @@ def _mel(processor: Any, school: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
     if longest > extractor.n_samples:
         seconds, window = longest / extractor.sampling_rate, extractor.chunk_length
         raise AnnotationError(f"`school` has a recording of {seconds:.2f} s, but the model hears {window} s at a time")
-    frames = -(-(longest // extractor.hop_length + MARGIN) // STRIDE) * STRIDE
-    frames = min(frames, extractor.nb_max_frames)
+    frames = frames_to_keep(longest // extractor.hop_length, extractor.nb_max_frames)
     parts = [
         extractor(
             sounds[start : start + 32],
@@ -131,19 +128,6 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-@contextlib.contextmanager
-def _short_window(model: Any, frames: int) -> Iterator[None]:
-    """Let the encoder take `frames` of mel instead of its whole window: exact, what is cut off is masked padding."""
-    encoder = getattr(model, "model", model).audio_tower  # transformers 5.0 has no `model` in between
-    whole, table = encoder.config.max_source_positions, encoder.embed_positions.weight
-    encoder.config.max_source_positions = frames // 2
-    encoder.embed_positions.weight = torch.nn.Parameter(table[: frames // 2].detach(), requires_grad=False)
-    try:
-        yield
-    finally:
-        encoder.config.max_source_positions, encoder.embed_positions.weight = whole, table
 
 
 def _batches(size: int, batch_size: int, steps: int, rng: np.random.Generator) -> Iterator[list[int]]:

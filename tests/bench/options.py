@@ -36,7 +36,7 @@ def options_vs_sampled10() -> dict[str, Any]:
     @torch.inference_mode()
     def ours() -> None:
         for batch in batches:
-            scoring.option_log_probabilities(lm.model, batch, tokens)
+            scoring.score_recordings(lm.model, batch, tokens)
 
     def sampled() -> None:
         for batch in batches:
