@@ -104,19 +104,20 @@ def _means(q: Array, counts: Array) -> dict[str, float | int]:
 
 def _decisions(q: Array, counts: Array) -> dict[str, float | int]:
     """Accuracy and macro-F1 (over the classes that humans decided for) on the rows with a unique plurality."""
-    from sklearn.metrics import accuracy_score, f1_score
-
     human, predicted = _decide(counts), _decide(q)
     human, predicted = human[human >= 0], predicted[human >= 0]
-    if human.size == 0:
-        return {"accuracy": float("nan"), "macro_f1": float("nan"), "n_decided": 0, "n_tied": 0}
-    f1 = f1_score(human, predicted, labels=np.unique(human), average="macro", zero_division=0)
-    return {
-        "accuracy": float(accuracy_score(human, predicted)),
-        "macro_f1": float(f1),
-        "n_decided": len(human),
-        "n_tied": int((predicted < 0).sum()),
-    }
+    size = q.shape[1]
+    hits, decided, given = (
+        np.bincount(values, minlength=size) for values in (human[human == predicted], human, predicted[predicted >= 0])
+    )
+    with np.errstate(invalid="ignore"):  # 0 / 0 for classes that nobody decided for, and where nothing is decided
+        f1 = (2 * hits / (decided + given))[decided > 0]
+        return {
+            "accuracy": float(np.divide(hits.sum(), len(human))),
+            "macro_f1": float(f1.mean()) if f1.size else float("nan"),
+            "n_decided": len(human),
+            "n_tied": int((predicted < 0).sum()),
+        }
 
 
 def _decide(values: Array) -> NDArray[np.int_]:

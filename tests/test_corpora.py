@@ -17,7 +17,7 @@ import dime_hf
 from dime_hf import VotePolicy
 from dime_hf.corpora import prepare, register, toy
 from dime_hf.corpora.folder import fold_splits
-from dime_hf.corpora.iemocap import FOUR_CLASSES, IemocapFolder, read_evaluation, read_transcripts
+from dime_hf.corpora.iemocap import FOUR_CLASSES, IemocapFolder, parse_votes, read_evaluation, read_transcripts
 from dime_hf.corpora.labels import LabelSet
 from dime_hf.errors import CorpusError, LabelFileError
 
@@ -132,11 +132,11 @@ def test_a_line_outside_the_grammar_is_named(one_dialog, damage, number, expecte
 
 def test_carriage_returns_latin_1_and_lost_tabs(one_dialog):
     path = one_dialog / "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt"
-    straight = [turn.votes for turn in read_evaluation(path)]
+    straight = [parse_votes(turn.votes) for turn in read_evaluation(path)]
     path.write_bytes(BLOCK.replace("\n", "\r\n").replace("\t", " ").encode())
-    assert [turn.votes for turn in read_evaluation(path)] == straight
+    assert [parse_votes(turn.votes) for turn in read_evaluation(path)] == straight
     path.write_bytes(BLOCK.replace("curious", "voilà").encode("latin-1"))
-    assert next(read_evaluation(path)).votes[3].note == "voilà"
+    assert parse_votes(next(read_evaluation(path)).votes)[3].note == "voilà"
     assert read_transcripts(path.with_name("absent.txt")) == {}
 
 

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from datasets import Value
@@ -26,15 +26,17 @@ CODES = {  # of the header line; "xxx" is no agreement
     "ang": "angry", "hap": "happy", "neu": "neutral", "sad": "sad", "exc": "excited", "fru": "frustrated",
     "sur": "surprise", "fea": "fear", "dis": "disgust", "oth": "other",
 }  # fmt: skip
-HEADER_CODES = {*CODES, "xxx"}
 LABELS = {
     "Anger": "angry", "Happiness": "happy", "Neutral": "neutral", "Neutral state": "neutral", "Sadness": "sad",
     "Excited": "excited", "Frustration": "frustrated", "Surprise": "surprise", "Fear": "fear", "Disgust": "disgust",
     "Other": "other",
 }  # fmt: skip
 TURN = re.compile(
-    r"\[([\d.]+) - ([\d.]+)\]\s+((Ses\d\d[FM]_\w+)_([FM])\w+)\s+([a-z]{3})\s+\[([\d.]+), ([\d.]+), ([\d.]+)\]\s*"
-)  # start, end, turn, dialog, speaker's letter, code, valence, activation, dominance
+    r"^\[([\d.]+) - ([\d.]+)\]\s+((Ses\d\d[FM]_\w+)_([FM])\w+)\s+(" + "|".join([*CODES, "xxx"]) + r")\s+"
+    r"\[([\d.]+), ([\d.]+), ([\d.]+)\][ \t]*\n"
+    r"((?:C-.*\n)*)((?:A-.*\n)*)",
+    re.MULTILINE,
+)  # the fields of Turn
 CATEGORICAL = re.compile(r"C-([EFM]\d):\s*([^(]*?)\s*(?:\((.*)\))?\s*")  # annotator, labels, comment
 ATTRIBUTES = re.compile(r"A-([EFM]\d):\s*val\s*(\d*);\s*act\s*(\d*);\s*dom\s*(\d*);?\s*(?:\(.*\))?\s*")
 TRANSCRIPT = re.compile(r"^(Ses\d\d[FM]_\S+) \[[\d.]+-[\d.]+\]: ?(.*)$", re.MULTILINE)  # turn, text
@@ -83,8 +85,8 @@ class IemocapFolder(CorpusFolder):
         return [path for session in SESSIONS for path in visible(f"{self.root}/{session}/dialog/{kind}", ".txt")]
 
 
-class Header(NamedTuple):
-    """First line of a turn, as written."""
+class Turn(NamedTuple):
+    """A block of an evaluation file, as written."""
 
     start: str
     end: str
@@ -95,23 +97,8 @@ class Header(NamedTuple):
     valence: str
     activation: str
     dominance: str
-
-
-class Rating(NamedTuple):
-    """One annotator's ratings, as written."""
-
-    annotator: str
-    valence: str
-    activation: str
-    dominance: str
-
-
-class Turn(NamedTuple):
-    """A block of an evaluation file."""
-
-    header: Header
-    votes: list[Vote]
-    ratings: list[Rating]
+    votes: str  # its lines C-
+    ratings: str  # its lines A-
 
 
 def read_dialog(evaluation: str) -> Block:
@@ -122,8 +109,8 @@ def read_dialog(evaluation: str) -> Block:
     turns = list(read_evaluation(evaluation))
     if not turns:
         return Block()
-    start, end, ids, dialogs, letters, codes, *released = zip(*(turn.header for turn in turns), strict=True)
-    means = zip(*(mean_ratings(tuple(turn.ratings)) for turn in turns), strict=True)
+    start, end, ids, dialogs, letters, codes, *released, votes, ratings = zip(*turns, strict=True)
+    means = zip(*map(mean_ratings, ratings), strict=True)
     fields: dict[str, list[Any]] = {
         columns.DURATION: [float(e) - float(s) for s, e in zip(start, end, strict=True)],
         columns.TEXT: [texts.get(id) for id in ids],
@@ -135,29 +122,35 @@ def read_dialog(evaluation: str) -> Block:
         **{columns.RELEASED + name: list(map(float, values)) for name, values in zip(RATINGS, released, strict=True)},
     }
     audio = [f"{session_folder}/sentences/wav/{dialog}/{id}.wav" for dialog, id in zip(dialogs, ids, strict=True)]
-    return Block(list(ids), audio, [tuple(turn.votes) for turn in turns], [CODES.get(code) for code in codes], fields)
+    return Block(
+        list(ids), audio, [parse_votes(lines) or () for lines in votes], [CODES.get(code) for code in codes], fields
+    )
 
 
 def read_evaluation(path: str | os.PathLike[str]) -> Iterator[Turn]:
     """Turns of an `EmoEvaluation/<dialog>.txt`; `LabelFileError` names the file and the line outside the grammar."""
-    turn: Turn | None = None
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if line.startswith("["):
-            if turn:
-                yield turn
-            turn = Turn(_header(line, path, number), [], [])
-            continue
-        match parsed := parse_line(line):
-            case None:
-                pass
-            case Vote() if turn:
-                turn.votes.append(parsed)
-            case Rating() if turn:
-                turn.ratings.append(parsed)
-            case _:
-                raise LabelFileError(path, number, line, parsed if isinstance(parsed, str) else A_TURN)
-    if turn:
+    text = read_text(path) + "\n"
+    end = 0
+    for block in TURN.finditer(text):
+        if end < block.start():
+            _expect(None, A_TURN, path, text, end, block.start())
+        turn = Turn(*block.groups())
+        if parse_votes(turn.votes) is None:
+            _expect(_vote, A_VOTE, path, text, *block.span(10))
+        if mean_ratings(turn.ratings) is None:
+            _expect(_rating, A_RATING, path, text, *block.span(11))
         yield turn
+        end = block.end()
+    _expect(None, A_TURN, path, text, end, len(text))
+
+
+def _expect(
+    parse: Callable[[str], object] | None, what: str, path: str | os.PathLike[str], text: str, start: int, end: int
+) -> None:
+    """Raise `LabelFileError` for the first line between two places of a file that `parse` cannot read."""
+    for number, line in enumerate(text[start:end].split("\n"), start=text.count("\n", 0, start) + 1):
+        if line.strip() and not line.startswith("%") and (parse is None or parse(line) is None):
+            raise LabelFileError(path, number, line, what)
 
 
 def read_transcripts(path: str) -> dict[str, str]:
@@ -167,26 +160,31 @@ def read_transcripts(path: str) -> dict[str, str]:
     return {turn: text.strip() for turn, text in TRANSCRIPT.findall(read_text(path))}
 
 
-def _header(line: str, path: str | os.PathLike[str], number: int) -> Header:
-    match = TURN.fullmatch(line)
-    if match is None or match[6] not in HEADER_CODES:
-        raise LabelFileError(path, number, line, A_TURN)
-    return Header(*match.groups())
+@functools.lru_cache(maxsize=1 << 14)  # the same few votes come again and again
+def parse_votes(lines: str) -> tuple[Vote, ...] | None:
+    """The votes of a turn's lines `C-`; None when one is outside the grammar."""
+    votes = [_vote(line) for line in lines.splitlines()]
+    return None if None in votes else tuple(vote for vote in votes if vote)
 
 
-@functools.lru_cache(maxsize=1 << 14)  # the same few votes and ratings come again and again
-def parse_line(line: str) -> Vote | Rating | str | None:
-    """What a line below a turn's header says: None for nothing, what was expected when it is outside the grammar."""
-    if line.startswith("C-"):
-        return _vote(line) or A_VOTE
-    if line.startswith("A-"):
-        match = ATTRIBUTES.fullmatch(line)
-        return Rating(*match.groups()) if match else A_RATING
-    return None if line.startswith("%") or not line.strip() else A_TURN
+@functools.lru_cache(maxsize=1 << 14)
+def mean_ratings(lines: str) -> tuple[float | None, float | None, float | None] | None:
+    """Mean valence, activation, dominance of the valid external ratings in a turn's lines `A-`, each None without any.
+
+    None in their place when a line is outside the grammar.
+    """
+    ratings = [_rating(line) for line in lines.splitlines()]
+    if None in ratings:
+        return None
+    external = [values for annotator, *values in filter(None, ratings) if annotator.startswith("E")]
+    valid = [[int(values[scale]) for values in external if values[scale] in VALID_RATINGS] for scale in range(3)]
+    valence, activation, dominance = (sum(values) / len(values) if values else None for values in valid)
+    return valence, activation, dominance
 
 
+@functools.lru_cache(maxsize=1 << 12)
 def _vote(line: str) -> Vote | None:
-    """The vote of a `C-` line; a blank label is no choice."""
+    """The vote of a line `C-`; a blank label is no choice."""
     match = CATEGORICAL.fullmatch(line)
     labels = [label.strip() for label in match[2].split(";") if label.strip()] if match else []
     if match is None or not set(labels) <= LABELS.keys():
@@ -195,12 +193,11 @@ def _vote(line: str) -> Vote | None:
     return Vote(match[1], kind, tuple(LABELS[label] for label in labels), note=match[3] or "")
 
 
-@functools.lru_cache(maxsize=1 << 14)
-def mean_ratings(ratings: tuple[Rating, ...]) -> tuple[float | None, ...]:
-    """Mean valence, activation and dominance of the external annotators' valid ratings; None where there is none."""
-    external = [rating[1:] for rating in ratings if rating.annotator.startswith("E")]
-    valid = [[int(value) for value in scale if value in VALID_RATINGS] for scale in zip(*external, strict=True)]
-    return tuple(sum(scale) / len(scale) if scale else None for scale in valid) if valid else (None, None, None)
+@functools.lru_cache(maxsize=1 << 12)
+def _rating(line: str) -> tuple[str, ...] | None:
+    """Annotator, valence, activation and dominance of a line `A-`, as written."""
+    match = ATTRIBUTES.fullmatch(line)
+    return match.groups() if match else None
 
 
 @dataclasses.dataclass
