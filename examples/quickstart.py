@@ -123,7 +123,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--encoder", help="folder or Hub id of a wav2vec2-like encoder (default: a small one, from scratch)"
     )
-    parser.add_argument("--utterances", type=int, default=800, help="size of the toy corpus")
+    parser.add_argument("--utterances", type=int, default=1000, help="size of the toy corpus")
     parser.add_argument("--limit", type=int, help="use no more utterances with sound of each split")
     parser.add_argument("--output", type=Path, default=Path("outputs/quickstart"))
     given = parser.parse_args()
@@ -176,7 +176,9 @@ def train_encoder(train: datasets.Dataset, test: datasets.Dataset, checkpoint: s
 
     classes = columns.classes(train)
     model, extractor = load_encoder(checkpoint, classes) if checkpoint else small_encoder(classes)
-    settings = SoftLabelConfig(str(folder), num_train_epochs=20, per_device_train_batch_size=16, learning_rate=2e-3)
+    settings = SoftLabelConfig(
+        str(folder), num_train_epochs=10, per_device_train_batch_size=16, learning_rate=2e-3, warmup_steps=0.1
+    )
     trainer = SoftLabelTrainer(model=model, args=settings, train_dataset=train, processing_class=extractor)
     trainer.train()
     trainer.save_model()

@@ -34,7 +34,7 @@ LABELS = {
 TURN = re.compile(
     r"^\[([\d.]+) - ([\d.]+)\]\s+((Ses\d\d[FM]_\w+)_([FM])\w+)\s+(" + "|".join([*CODES, "xxx"]) + r")\s+"
     r"\[([\d.]+), ([\d.]+), ([\d.]+)\][ \t]*\n"
-    r"((?:C-.*\n)*)((?:A-.*\n)*)",
+    r"((?:C-.*\n)*)((?:A-.*\n)*)(?:[ \t]*\n)*",
     re.MULTILINE,
 )  # the fields of Turn
 CATEGORICAL = re.compile(r"C-([EFM]\d):\s*([^(]*?)\s*(?:\((.*)\))?\s*")  # annotator, labels, comment

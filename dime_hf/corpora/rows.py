@@ -119,7 +119,11 @@ class CastVotes:
     @classmethod
     def of(cls, votes: Sequence[tuple[Vote, ...]]) -> CastVotes:
         index_of: dict[Vote, int] = {}
-        cast = [index_of.setdefault(vote, len(index_of)) for row in votes for vote in row]
+        indices = {  # readers give equal rows as one object: each is looked up once
+            key: [index_of.setdefault(vote, len(index_of)) for vote in row]
+            for key, row in {id(row): row for row in votes}.items()
+        }
+        cast = [index for row in votes for index in indices[id(row)]]
         row = np.repeat(np.arange(len(votes)), [len(row) for row in votes])
         return cls(list(index_of), np.array(cast, dtype=np.int64), row, len(votes))
 

@@ -39,6 +39,7 @@ def iemocap_labels() -> dict[str, Any]:
             ),
             unit="s a first load",
             n=len(rows),
+            repetitions=9,
         )
 
 
