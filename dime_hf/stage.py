@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import datasets
 
 from dime_hf import columns
+from dime_hf.errors import ColumnError
 
 Batch = Mapping[str, Sequence[Any]]
 
@@ -38,13 +40,36 @@ def new_columns(
 ) -> datasets.Dataset:
     """Return the dataset of the columns `writes` alone."""
     columns.require(dataset, *reads)
-    given = dataset.select_columns(list(reads))
+    if not isinstance(dataset, datasets.Dataset):
+        raise ColumnError(f"`dataset` is a stream ({type(dataset).__name__}): load it without `streaming=True`")
     features = datasets.Features(dict(writes))
+    if not len(dataset):
+        return _empty(dataset, features)
+    given = dataset.select_columns(list(reads))
     return given.map(function, batched=True, remove_columns=list(reads), features=features, **map_arguments)
 
 
 def beside(dataset: datasets.Dataset, made: datasets.Dataset) -> datasets.Dataset:
     """Put the columns of `made` beside those of `dataset`, row by row; a column of the same name is replaced."""
+    if not len(dataset):
+        return _empty(dataset, datasets.Features({**dataset.features, **made.features}))
     kept = dataset.remove_columns([name for name in made.column_names if name in dataset.column_names])
     joined = datasets.concatenate_datasets([kept, made], axis=1)
     return joined.select_columns(list(dict.fromkeys([*dataset.column_names, *made.column_names])))
+
+
+def _empty(dataset: datasets.Dataset, features: datasets.Features) -> datasets.Dataset:
+    """No rows, but all columns: `map` and `concatenate_datasets` leave an empty dataset as it is."""
+    info = dataset.info.copy()
+    info.features = features
+    return datasets.Dataset.from_dict(
+        {name: [] for name in features}, features=features, info=info, split=dataset.split
+    )
+
+
+def undecoded(dataset: datasets.Dataset) -> datasets.Dataset:
+    """Leave recordings as files: `audio.read` decodes those that are needed, with or without torchcodec."""
+    feature = dataset.features[columns.AUDIO]
+    if not isinstance(feature, datasets.Audio) or not feature.decode:
+        return dataset
+    return dataset.cast_column(columns.AUDIO, dataclasses.replace(feature, decode=False))

@@ -17,6 +17,7 @@ import argparse
 import itertools
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,8 @@ def main() -> None:
         "iemocap" if is_toy else given.corpus, data_dir=root, fold=1, cache_dir=str(out / "cache")
     )
     splits = with_sound(splits, given.limit)
+    if not any(map(len, splits.values())):
+        sys.exit("   no utterance has a recording: there is nothing to annotate or to train on")
     train, test = splits["train"], splits["test"]
     if few := sum(map(len, splits.values())) < FEWEST:
         train, test = None, datasets.concatenate_datasets(list(splits.values()))
@@ -176,8 +179,9 @@ def train_encoder(train: datasets.Dataset, test: datasets.Dataset, checkpoint: s
 
     classes = columns.classes(train)
     model, extractor = load_encoder(checkpoint, classes) if checkpoint else small_encoder(classes)
+    rate = 3e-5 if checkpoint else 2e-3  # a pretrained encoder is tuned, the small one learns from scratch
     settings = SoftLabelConfig(
-        str(folder), num_train_epochs=10, per_device_train_batch_size=16, learning_rate=2e-3, warmup_steps=0.1
+        str(folder), num_train_epochs=10, per_device_train_batch_size=16, learning_rate=rate, warmup_steps=0.1
     )
     trainer = SoftLabelTrainer(model=model, args=settings, train_dataset=train, processing_class=extractor)
     trainer.train()

@@ -133,6 +133,12 @@ def test_utterances_without_sound_take_no_part(train):
     assert DimeAug(ratio=0.6).plan(mixed).mixes[:] == DimeAug(ratio=0.6).plan(train).mixes[:]
 
 
+def test_decoded_audio_columns_need_no_codec(train, plan):
+    decoded = train.cast_column("audio", datasets.Audio(sampling_rate=16000))
+    assert DimeAug(ratio=0.6).plan(decoded).mixes[:] == plan.mixes[:]
+    assert augment(decoded, plan)["soft_label"][:] == augment(train, plan)["soft_label"][:]
+
+
 def test_audio_statistics_are_those_of_librosa(train):
     samples = audio.read(train[0]["audio"])
     statistics = audio_statistics(samples)

@@ -148,6 +148,10 @@ def test_plain_load_dataset_knows_the_corpora(toy_root, monkeypatch):
     monkeypatch.chdir(ROOT)
     by_path = datasets.load_dataset("dataset_scripts/iemocap", data_dir=str(toy_root), split="session2")
     assert by_path[:] == ours["session2"][:]
+    by_script = datasets.load_dataset("dataset_scripts/iemocap/iemocap.py", data_dir=str(toy_root), split="session2")
+    assert by_script["id"][:] == by_path["id"][:]
+    with pytest.raises(CorpusError, match="`data_files` means nothing"):
+        datasets.load_dataset("iemocap", data_dir=str(toy_root), data_files="votes.csv")
     assert datasets.get_dataset_config_names("iemocap") == ["4class", "10class"]
 
 
@@ -381,6 +385,10 @@ def test_crema_d_damage(crema_d, tmp_path):
     (root / "AudioWAV" / "1001_IEO_HAP_LO.wav").write_bytes(b"")
     clips = dime_hf.load_dataset("crema_d", data_dir=root, split="train")
     assert clips["audio"][:] == [None] * 3
+    real = (crema_d / "AudioWAV" / "1001_DFA_ANG_XX.wav").read_bytes()
+    (root / "AudioWAV" / "1001_IEO_NEU_XX.wav").write_bytes(real)  # as `git lfs pull` may do, in place
+    fetched = dime_hf.load_dataset("crema_d", data_dir=root, split="train")
+    assert [cell is None for cell in fetched["audio"]] == [False, True, True]
     assert clips["gender"][:] == [None] * 3
     table.write_text("\n".join([*lines, '"100005",0,0']))
     with pytest.raises(LabelFileError, match="line 5: expected 27 cells"):

@@ -87,6 +87,23 @@ def test_map_is_the_same_as_pool():
     mapped, pooled = dataset.map(pooler, batched=True), pool(dataset, pooler)
     for name in ("soft_label", "soft_label_entropy", "soft_label_entropy_low"):
         np.testing.assert_allclose(mapped[name], pooled[name], atol=1e-6)
+    one_by_one = dataset.map(pooler)
+    np.testing.assert_allclose(one_by_one["soft_label"], pooled["soft_label"], atol=1e-6)
+
+
+def test_mixes_are_not_pooled_again_and_nothing_is_pooled_to_nothing():
+    dataset = dataset_of([[1, 1, 0], [0, 0, 0]])
+    mixed = dataset.add_column("parents", [[], ["u0", "u0"]])
+    for function in (pool, cross_pool):
+        with pytest.raises(ColumnError, match="pool first, then augment"):
+            function(mixed, get_pooler("human"))
+    empty = pool(dataset.select([]), get_pooler("human"))
+    assert len(empty) == 0
+    assert {"soft_label", "soft_label_entropy"} <= set(empty.column_names)
+    with pytest.raises(FitError, match="no two groups"):
+        cross_pool(dataset.select([]), get_pooler("human"))
+    with pytest.raises(ColumnError, match="streaming"):
+        pool(dataset.to_iterable_dataset(), get_pooler("human"))
 
 
 def test_fit_recovers_known_strengths():
@@ -151,7 +168,7 @@ def test_a_pooler_that_saw_a_speaker_may_not_label_it_for_scoring():
     pooled = cross_pool(scored, get_pooler("fitted"))
     assert pooled["id"][:] == dataset["id"][:]
     assert len(set(pooled["soft_label_source"])) == 5
-    with pytest.raises(FitError, match="one group"):
+    with pytest.raises(FitError, match="no two groups"):
         cross_pool(dataset_of([[1, 1, 0]] * 3, speakers=["a"] * 3), get_pooler("prior"))
 
 

@@ -119,6 +119,12 @@ def test_all_ticks_of_an_annotator_stay_together():
     assert columns["hard_label"] == [None]
 
 
+def test_nothing_to_hold_out(toy_fold):
+    held = hold_out_votes(toy_fold["test"].select([]), keep=2)
+    assert len(held) == 0
+    assert "reference_counts" in held.column_names
+
+
 def test_keep_at_least_one(toy_fold):
     with pytest.raises(DistributionError, match="at least 1"):
         hold_out_votes(toy_fold["test"], keep=0)

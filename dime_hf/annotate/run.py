@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import xxhash
-from datasets import Audio, Dataset, Features, IterableDataset
+from datasets import Dataset, Features, IterableDataset
 
 from dime_hf import audio
 from dime_hf.annotate.annotator import Annotator, Answer, Question, QuestionAnnotator
@@ -19,7 +19,7 @@ from dime_hf.annotate.store import AnswerStore, Entry
 from dime_hf.columns import ANSWERS, AUDIO, FAILED, ID, OK, TEXT, answers_feature, classes, require
 from dime_hf.distribution import as_distributions
 from dime_hf.errors import AnnotationError, AudioError, DistributionError, LeakageError
-from dime_hf.stage import beside, new_columns
+from dime_hf.stage import beside, new_columns, undecoded
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +58,8 @@ def annotate(
 
 def _annotated(dataset: Dataset, desk: _Desk, feature: Any, batch_size: int) -> Dataset:
     """Map over the columns that are read, and set the answers beside the dataset: audio is not written again."""
-    if not len(dataset):  # `map` leaves an empty dataset without the new column
-        features = Features({**dataset.features, ANSWERS: feature})
-        return Dataset.from_dict({name: [] for name in features}, features=features, split=dataset.split)
     asked = new_columns(
-        _undecoded(dataset.with_format(None)),
+        undecoded(dataset.with_format(None)),
         desk,
         reads=[name for name in (ID, AUDIO, TEXT, ANSWERS) if name in dataset.column_names],
         writes={ANSWERS: feature},
@@ -75,14 +72,6 @@ def _annotated(dataset: Dataset, desk: _Desk, feature: Any, batch_size: int) -> 
     # Known only now: later stages must not find in their caches what they made of other answers to the same questions.
     answers = Dataset(asked.data, info=asked.info, split=asked.split, fingerprint=desk.tally.content)
     return beside(dataset, answers)
-
-
-def _undecoded(dataset: Dataset) -> Dataset:
-    """Leave the recordings as files: only those that the store does not know are to be decoded."""
-    feature = dataset.features[AUDIO]
-    if not isinstance(feature, Audio) or not feature.decode:
-        return dataset
-    return dataset.cast_column(AUDIO, dataclasses.replace(feature, decode=False))
 
 
 class _Desk:

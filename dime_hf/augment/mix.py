@@ -14,7 +14,7 @@ from dime_hf import audio, columns
 from dime_hf.augment.plan import Plan
 from dime_hf.columns import AUDIO, AUGMENTATION, ID, PARENT_WEIGHTS, PARENTS, SAMPLING_RATE, SOFT_LABEL, TEXT
 from dime_hf.errors import ColumnError
-from dime_hf.stage import Batch, add_columns
+from dime_hf.stage import Batch, add_columns, undecoded
 
 PROVENANCE = {
     PARENTS: datasets.List(Value("string")),
@@ -32,6 +32,7 @@ def augment(train: datasets.Dataset, plan: Plan, num_proc: int | None = None) ->
     "dime_aug".
     """
     columns.require(train, ID, AUDIO, TEXT, SOFT_LABEL, argument="train")
+    train = undecoded(train)
     row_of = {id: row for row, id in enumerate(train[ID])}
     unknown = sorted({parent for parents in plan.mixes[PARENTS] for parent in parents if parent not in row_of})
     if unknown:

@@ -21,6 +21,7 @@ from dime_hf.augment.features import neighbour_features
 from dime_hf.columns import AUDIO, AUGMENTATION, ID, PARENT_WEIGHTS, PARENTS, REFERENCE_COUNTS, SOFT_LABEL, TEXT
 from dime_hf.distribution import Array, as_distributions
 from dime_hf.errors import DistributionError, LeakageError, did_you_mean
+from dime_hf.stage import undecoded
 
 RECIPES = ("paper",)
 
@@ -82,7 +83,7 @@ class DimeAug:
         names = columns.classes(train, "train")
         columns.require(train, ID, AUDIO, TEXT, SOFT_LABEL, argument="train")
         _refuse_test_data(train)
-        usable = _usable(train)
+        usable = _usable(undecoded(train))
         dominant = as_distributions(usable[SOFT_LABEL], SOFT_LABEL).argmax(-1)
         counts = np.bincount(dominant, minlength=len(names))
         features = neighbour_features(usable, num_proc)
@@ -149,9 +150,10 @@ def _table(rows: list[dict[str, object]]) -> datasets.Dataset:
 
 
 def _usable(train: datasets.Dataset) -> datasets.Dataset:
-    table = train.select_columns([AUDIO, SOFT_LABEL])
-    rows = [index for index, row in enumerate(table) if row[AUDIO] is not None and row[SOFT_LABEL] is not None]
-    if not rows:
+    table = train.select_columns([AUDIO, SOFT_LABEL]).with_format("arrow")[:]
+    valid = [table[name].is_valid().to_numpy(zero_copy_only=False) for name in (AUDIO, SOFT_LABEL)]
+    rows = np.flatnonzero(valid[0] & valid[1])
+    if not rows.size:
         raise DistributionError(
             "`train` has no utterance with both audio and a soft label: there is nothing to augment"
         )

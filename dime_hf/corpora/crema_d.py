@@ -16,7 +16,7 @@ from datasets import Value
 from dime_hf import audio, columns
 from dime_hf.columns import EXTERNAL
 from dime_hf.corpora.builder import CorpusBuilder, CorpusConfig
-from dime_hf.corpora.folder import Block, CorpusFolder, read_text
+from dime_hf.corpora.folder import Block, CorpusFolder, read_text, visible
 from dime_hf.corpora.votes import Vote
 from dime_hf.errors import CorpusError, LabelFileError, did_you_mean
 
@@ -86,6 +86,11 @@ class CremaDFolder(CorpusFolder):
             if actor in actors:
                 self._append(block, number, row, genders.get(actor))
         yield block
+
+    def stamp(self) -> str:
+        """Beside the label files: how large recordings are, since a pointer of git LFS is replaced in its place."""
+        recordings = [path for folder in self.audio_folders() for path in visible(folder, ".wav")]
+        return super().stamp() + repr([(path[len(self.root) :], os.path.getsize(path)) for path in recordings])
 
     def why_missing(self, audio_path: str) -> str | None:
         if reason := super().why_missing(audio_path):

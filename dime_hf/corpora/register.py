@@ -29,6 +29,7 @@ def corpus_of(path: Any) -> str | None:
     if path in BUILDERS:
         return str(path)
     folder = Path(str(path))
+    folder = folder.parent if folder.suffix == ".py" else folder
     is_script = folder.name in BUILDERS and folder.absolute().parent.name == "dataset_scripts"
     return folder.name if is_script and (folder / f"{folder.name}.py").is_file() else None
 
@@ -56,6 +57,8 @@ def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
         corpus = corpus_of(path)
         if corpus is None:
             return original(path, *args, **kwargs)
+        if kwargs.get("data_files") is not None:
+            raise CorpusError(f"`data_files` means nothing for {corpus}: give its folder as `data_dir`")
         from dime_hf.corpora.builder import code_hash
 
         return datasets.load.DatasetModule(BUILDERS[corpus], code_hash(), {"dataset_name": corpus})
@@ -87,7 +90,7 @@ def load_dataset(
     num_proc: int | None = None,
     **config_kwargs: Any,
 ) -> Any:
-    """Load a corpus: `datasets.load_dataset` for the corpora of this package, independent of `register`.
+    """Load a corpus: what `datasets.load_dataset` does, independent of `register`, without its arguments for the Hub.
 
     `path` is the corpus ("iemocap", "crema_d"), `name` its config, `data_dir` its folder, `split` one split or None
     for all (a `DatasetDict`); further arguments are those of the corpus's config (`rows`, `fold`, `missing_audio`,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import datasets
@@ -17,7 +17,6 @@ from dime_hf.distribution import Array, dirichlet_entropy, entropy
 from dime_hf.errors import DistributionError, FitError, LeakageError
 from dime_hf.pool.panel import Panel, training_panel
 from dime_hf.pool.strengths import fit_strengths, smoothed_share
-from dime_hf.stage import Batch
 
 ENTROPY_DRAWS = 200
 ENTROPIES = (columns.SOFT_LABEL_ENTROPY, columns.SOFT_LABEL_ENTROPY_LOW, columns.SOFT_LABEL_ENTROPY_HIGH)
@@ -44,8 +43,11 @@ class Pooler(abc.ABC):
         """What `soft_label_source` says."""
         return self.name
 
-    def __call__(self, batch: Batch) -> dict[str, list[Any]]:
-        """Return the soft-label columns of a batch; a label is null where there is no vote to make it from."""
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the soft-label columns of a batch, or of one row; a label is null where there is no vote."""
+        if isinstance(batch[ID], str):
+            one = self({name: [value] for name, value in batch.items()})
+            return {name: values[0] for name, values in one.items()}
         total = self.total_votes(Panel.read(batch))
         votes = total.sum(-1)
         labels = total / np.where(votes > 0, votes, 1)[:, None]
@@ -121,9 +123,9 @@ class PriorPooler(Pooler):
     def source(self) -> str:
         return f"prior(s0={self.strength:.3g})"
 
-    def __call__(self, batch: Batch) -> dict[str, list[Any]]:
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Return the soft-label columns; raises `LeakageError` for rows to be scored whose speakers were fitted on."""
-        if REFERENCE_COUNTS in columns.column_names(batch):
+        if REFERENCE_COUNTS in columns.column_names(batch) and not isinstance(batch[ID], str):
             seen = set(columns.groups(batch)).intersection(self.fitted_on)
             if seen:
                 raise LeakageError(

@@ -8,7 +8,7 @@ from datasets import Value
 
 from dime_hf import columns
 from dime_hf.columns import ANSWERS, ID, VOTE_COUNTS
-from dime_hf.errors import FitError, did_you_mean
+from dime_hf.errors import ColumnError, FitError, did_you_mean
 from dime_hf.pool.panel import READS
 from dime_hf.pool.poolers import (
     ENTROPIES,
@@ -43,12 +43,15 @@ def cross_pool(dataset: datasets.Dataset, pooler: Pooler, folds: int = 5) -> dat
 
     Speakers go to `folds` folds in turn, in sorted order. For labels to be scored when there is no training split.
     """
-    names = [name for name in (*READS, columns.HARD_LABEL) if name in dataset.column_names]
+    columns.require(dataset, ID, VOTE_COUNTS)
+    names = [name for name in (*READS, columns.HARD_LABEL, columns.PARENTS) if name in dataset.column_names]
     votes = dataset.select_columns(names)
     groups = columns.groups(votes[:])
     fold_of = {group: index % folds for index, group in enumerate(sorted(set(groups)))}
     if len(fold_of) < 2:
-        raise FitError(f"`dataset` has one group of utterances, {groups[0]!r}: there is no other speaker to fit on")
+        raise FitError(
+            f"`dataset` has no two groups of utterances but {groups[:1]}: there is no other speaker to fit on"
+        )
     member = np.array([fold_of[group] for group in groups])
     inside = [np.flatnonzero(member == fold) for fold in range(folds)]
     parts = [
@@ -63,6 +66,10 @@ def cross_pool(dataset: datasets.Dataset, pooler: Pooler, folds: int = 5) -> dat
 def _labels(dataset: datasets.Dataset, pooler: Pooler) -> datasets.Dataset:
     """The soft-label columns alone."""
     columns.require(dataset, ID, VOTE_COUNTS, *([ANSWERS] if pooler.reads_answers else []))
+    if columns.PARENTS in dataset.column_names and any(dataset[columns.PARENTS]):
+        raise ColumnError(
+            "`dataset` has mixes of DiME-Aug, whose soft labels are no votes to pool: pool first, then augment"
+        )
     writes = {
         columns.SOFT_LABEL: columns.distribution_feature(len(columns.classes(dataset))),
         columns.SOFT_LABEL_SOURCE: Value("string"),
