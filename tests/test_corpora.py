@@ -209,6 +209,10 @@ def test_missing_recordings(toy_root, tmp_path, caplog):
         kept = dime_hf.load_dataset("iemocap", data_dir=root, split="session1", rows="all")
     assert sum(cell is None for cell in kept["audio"]) == 1
     assert f"1 of {len(kept)} utterances have no recording" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        dime_hf.load_dataset("iemocap", data_dir=root, split="session1", rows="all")  # from the cache
+    assert caplog.text.count(f"1 of {len(kept)} utterances have no recording") == 1
     dropped = dime_hf.load_dataset("iemocap", data_dir=root, split="session1", rows="all", missing_audio="drop")
     assert len(dropped) == len(kept) - 1
     with pytest.raises(datasets.exceptions.DatasetGenerationError) as raised:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from dime_hf.corpora.rows import Rows
 from dime_hf.corpora.votes import Tally, VotePolicy
 from dime_hf.errors import CorpusError, did_you_mean
 
+logger = logging.getLogger(__name__)
 ROWS = ("voted", "decided", "all")
 MISSING_AUDIO = ("keep", "drop", "error")
 
@@ -86,6 +88,7 @@ class CorpusBuilder(datasets.ArrowBasedBuilder):
 
     def __init__(self, *args: Any, hash: str | None = None, **kwargs: Any):
         super().__init__(*args, hash=hash or code_hash(), **kwargs)
+        self._reported = False
 
     @functools.cached_property
     def tally(self) -> Tally:
@@ -118,3 +121,15 @@ class CorpusBuilder(datasets.ArrowBasedBuilder):
         for index, table in enumerate(rows.tables(shards)):
             yield f"{shards[0]}:{index}", table
         rows.report()
+        self._reported = True
+
+    def _as_dataset(self, *args: Any, **kwargs: Any) -> datasets.Dataset:
+        """Open a split, and say how many recordings are missing when it was built earlier, by another load."""
+        loaded = super()._as_dataset(*args, **kwargs)
+        silent = loaded.data.column(columns.AUDIO).null_count
+        if silent and not self._reported:
+            corpus, split = self.config.folder_class.corpus, loaded.split
+            logger.warning(
+                "%s, %s: %s of %s utterances have no recording", corpus, split, f"{silent:,}", f"{len(loaded):,}"
+            )
+        return loaded
