@@ -17,7 +17,7 @@ import dime_hf
 from dime_hf import VotePolicy
 from dime_hf.corpora import prepare, register, toy
 from dime_hf.corpora.folder import fold_splits
-from dime_hf.corpora.iemocap import FOUR_CLASSES, IemocapFolder, parse_votes, read_evaluation, read_transcripts
+from dime_hf.corpora.iemocap import FOUR_CLASSES, IemocapFolder, read_evaluation, read_transcripts
 from dime_hf.corpora.labels import LabelSet
 from dime_hf.errors import CorpusError, LabelFileError
 
@@ -124,7 +124,7 @@ def test_a_line_outside_the_grammar_is_named(one_dialog, damage, number, expecte
     path = one_dialog / "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt"
     path.write_text(BLOCK.replace(*damage))
     with pytest.raises(LabelFileError, match=rf"Ses01F_impro01\.txt, line {number}: expected .*{expected}"):
-        list(read_evaluation(path))
+        read_evaluation(path)
     with pytest.raises(datasets.exceptions.DatasetGenerationError) as raised:
         dime_hf.load_dataset("iemocap", data_dir=one_dialog)
     assert isinstance(raised.value.__cause__, LabelFileError)
@@ -132,11 +132,11 @@ def test_a_line_outside_the_grammar_is_named(one_dialog, damage, number, expecte
 
 def test_carriage_returns_latin_1_and_lost_tabs(one_dialog):
     path = one_dialog / "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt"
-    straight = [parse_votes(turn.votes) for turn in read_evaluation(path)]
+    straight = read_evaluation(path)
     path.write_bytes(BLOCK.replace("\n", "\r\n").replace("\t", " ").encode())
-    assert [parse_votes(turn.votes) for turn in read_evaluation(path)] == straight
+    assert read_evaluation(path) == straight
     path.write_bytes(BLOCK.replace("curious", "voilà").encode("latin-1"))
-    assert parse_votes(next(read_evaluation(path)).votes)[3].note == "voilà"
+    assert read_evaluation(path)[-2][0][3].note == "voilà"
     assert read_transcripts(path.with_name("absent.txt")) == {}
 
 

@@ -11,7 +11,7 @@ import functools
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from datasets import Value
 
@@ -36,7 +36,8 @@ TURN = re.compile(
     r"\[([\d.]+), ([\d.]+), ([\d.]+)\][ \t]*\n"
     r"((?:C-.*\n)*)((?:A-.*\n)*)(?:[ \t]*\n)*",
     re.MULTILINE,
-)  # the fields of Turn
+)
+GROUPS = TURN.groups + 1  # parts that a split makes a turn: what stands before it, and its groups
 CATEGORICAL = re.compile(r"C-([EFM]\d):\s*([^(]*?)\s*(?:\((.*)\))?\s*")  # annotator, labels, comment
 ATTRIBUTES = re.compile(r"A-([EFM]\d):\s*val\s*(\d*);\s*act\s*(\d*);\s*dom\s*(\d*);?\s*(?:\(.*\))?\s*")
 TRANSCRIPT = re.compile(r"^(Ses\d\d[FM]_\S+) \[[\d.]+-[\d.]+\]: ?(.*)$", re.MULTILINE)  # turn, text
@@ -85,63 +86,56 @@ class IemocapFolder(CorpusFolder):
         return [path for session in SESSIONS for path in visible(f"{self.root}/{session}/dialog/{kind}", ".txt")]
 
 
-class Turn(NamedTuple):
-    """A block of an evaluation file, as written."""
-
-    start: str
-    end: str
-    id: str
-    dialog: str
-    letter: str  # of the speaker; the letter after the session number is the actor with the markers
-    code: str
-    valence: str
-    activation: str
-    dominance: str
-    votes: str  # its lines C-
-    ratings: str  # its lines A-
-
-
 def read_dialog(evaluation: str) -> Block:
     """All turns of a dialog, from its evaluation file and its transcript, with the paths of its recordings."""
     session_folder, name = evaluation.split("/dialog/EmoEvaluation/")
     texts = read_transcripts(f"{session_folder}/dialog/transcriptions/{name}")
     session = evaluation.split("/")[-4].lower()
-    turns = list(read_evaluation(evaluation))
-    if not turns:
-        return Block()
-    start, end, ids, dialogs, letters, codes, *released, votes, ratings = zip(*turns, strict=True)
-    means = zip(*map(mean_ratings, ratings), strict=True)
+    start, end, ids, dialogs, letters, codes, *released, votes, ratings = read_evaluation(evaluation)
+    means = [list(values) for values in zip(*ratings, strict=True)] or [[], [], []]
     fields: dict[str, list[Any]] = {
         columns.DURATION: [float(e) - float(s) for s, e in zip(start, end, strict=True)],
         columns.TEXT: [texts.get(id) for id in ids],
         columns.SPEAKER: [id[:5] + letter for id, letter in zip(ids, letters, strict=True)],
         columns.GENDER: [GENDERS[letter] for letter in letters],
         columns.SESSION: [session] * len(ids),
-        columns.DIALOG: list(dialogs),
-        **{name: list(values) for name, values in zip(RATINGS, means, strict=True)},
+        columns.DIALOG: dialogs,
+        **dict(zip(RATINGS, means, strict=True)),
         **{columns.RELEASED + name: list(map(float, values)) for name, values in zip(RATINGS, released, strict=True)},
     }
     audio = [f"{session_folder}/sentences/wav/{dialog}/{id}.wav" for dialog, id in zip(dialogs, ids, strict=True)]
-    return Block(
-        list(ids), audio, [parse_votes(lines) or () for lines in votes], [CODES.get(code) for code in codes], fields
-    )
+    return Block(ids, audio, votes, [CODES.get(code) for code in codes], fields)
 
 
-def read_evaluation(path: str | os.PathLike[str]) -> Iterator[Turn]:
-    """Turns of an `EmoEvaluation/<dialog>.txt`; `LabelFileError` names the file and the line outside the grammar."""
+def read_evaluation(path: str | os.PathLike[str]) -> list[list[Any]]:
+    """Columns of an `EmoEvaluation/<dialog>.txt`, a value a turn; `LabelFileError` names the line outside the grammar.
+
+    They are start, end, turn, dialog, the speaker's letter (the one after the session number is the actor with the
+    markers), code, released valence, activation and dominance, as written; the votes; and the mean ratings.
+    """
     text = read_text(path) + "\n"
+    parts = TURN.split(text)
+    outside, *written, vote_lines, rating_lines = (parts[place::GROUPS] for place in range(GROUPS))
+    votes, ratings = [parse_votes(lines) for lines in vote_lines], [mean_ratings(lines) for lines in rating_lines]
+    if None in votes or None in ratings or any(_says(part) for part in outside):
+        _refuse(path, text)
+    return [*written, votes, ratings]
+
+
+def _refuse(path: str | os.PathLike[str], text: str) -> None:
+    """Raise `LabelFileError` for the first line of a file that is outside the grammar."""
     end = 0
     for block in TURN.finditer(text):
-        if end < block.start():
-            _expect(None, A_TURN, path, text, end, block.start())
-        turn = Turn(*block.groups())
-        if parse_votes(turn.votes) is None:
-            _expect(_vote, A_VOTE, path, text, *block.span(10))
-        if mean_ratings(turn.ratings) is None:
-            _expect(_rating, A_RATING, path, text, *block.span(11))
-        yield turn
+        _expect(None, A_TURN, path, text, end, block.start())
+        _expect(_vote, A_VOTE, path, text, *block.span(10))
+        _expect(_rating, A_RATING, path, text, *block.span(11))
         end = block.end()
     _expect(None, A_TURN, path, text, end, len(text))
+
+
+def _says(part: str) -> bool:
+    """Whether a part of a file is more than blank lines and comments."""
+    return any(line.strip() and not line.startswith("%") for line in part.split("\n")) if part else False
 
 
 def _expect(

@@ -21,7 +21,7 @@ from dime_hf.distribution import Array
 from dime_hf.errors import CorpusError
 
 logger = logging.getLogger(__name__)
-ROWS_PER_TABLE = 2000
+ROWS_PER_TABLE = 4000
 
 
 class Rows:
@@ -37,7 +37,7 @@ class Rows:
         self.missing: dict[str, list[str]] = {}
 
     def tables(self, shards: Sequence[str]) -> Iterator[pa.Table]:
-        """Tables of about 2,000 rows; at least one, so that a split without rows is a split."""
+        """Tables of about 4,000 rows; at least one, so that a split without rows is a split."""
         waiting, made = Block(), 0
         for block in self.folder.read(shards):
             waiting.extend(block)
