@@ -38,11 +38,12 @@ METHODS = ("human", "synthetic", "equal", "fitted", "prior")
 KEEP = {"toy": 3, "crema_d": 3, "iemocap": 2}  # human votes an utterance that labels may use; the others judge
 HOW_TO_READ = """
 Decide by the squared score: it is proper; the others reward labels that are sharper than the truth.
-'prior' is the control of 'fitted': the same human votes and a constant, without any proxy.
-'a constant' is the control of 'model', which hears the sound but sees no vote of these utterances.
-'the truth' is what a perfect label would score: known on the toy corpus alone.
-These utterances are of {speakers} speakers: a difference in the second digit may be chance.
-"""
+'prior' is the control of 'fitted': the same human votes and a constant, without any proxy."""
+HOW_TO_READ_MODEL = (
+    "'a constant' is the control of 'model', which hears the sound but sees no vote of these utterances."
+)
+HOW_TO_READ_TRUTH = "'the truth' is what a perfect label would score: known on the toy corpus alone."
+HOW_MANY_SPEAKERS = "These utterances are of {} speakers: a difference in the second digit may be chance.\n"
 FEWEST = 100  # utterances with sound: with fewer there is nothing to train on
 
 
@@ -107,7 +108,8 @@ def main() -> None:
     if not few:
         print("\nSquared score against the held-out humans, by the ambiguity of the votes that labels saw (rows):")
         print(level_table(predictions, references["human"], ambiguity_levels(test[columns.VOTE_COUNTS])))
-    print(HOW_TO_READ.format(speakers=len(set(test[columns.SPEAKER]))))
+    print("\n".join([HOW_TO_READ, *([] if few else [HOW_TO_READ_MODEL]), *([HOW_TO_READ_TRUTH] if is_toy else [])]))
+    print(HOW_MANY_SPEAKERS.format(len(set(test[columns.SPEAKER]))))
     (out / "scores.json").write_text(json.dumps({"rows": rows, "controls": control_rows}, indent=2) + "\n")
     plot_scores(rows, out / "scores.png", control_rows)
     print(f"In {out}: scores.json, scores.png, test/ (datasets.load_from_disk){'' if few else ', train/, model/'}")
