@@ -98,6 +98,10 @@ class CorpusBuilder(datasets.ArrowBasedBuilder):
             label_set = LabelSet.of(label_set, inventory)
         return Tally.of(self.config.vote_policy, label_set, inventory)
 
+    @functools.cached_property
+    def schema(self) -> pa.Schema:
+        return self.info.features.arrow_schema
+
     def _info(self) -> datasets.DatasetInfo:
         corpus = self.config.folder_class
         return datasets.DatasetInfo(
@@ -115,9 +119,7 @@ class CorpusBuilder(datasets.ArrowBasedBuilder):
 
     def _generate_tables(self, shards: list[str]) -> Iterator[tuple[str, pa.Table]]:
         config = self.config
-        rows = Rows(
-            config.folder(), self.tally, self.info.features, which=config.rows, missing_audio=config.missing_audio
-        )
+        rows = Rows(config.folder(), self.tally, self.schema, which=config.rows, missing_audio=config.missing_audio)
         for index, table in enumerate(rows.tables(shards)):
             yield f"{shards[0]}:{index}", table
         rows.report()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from datasets import Value
@@ -87,17 +87,15 @@ class CremaDFolder(CorpusFolder):
                 self._append(block, number, row, genders.get(actor))
         yield block
 
-    def stamp(self) -> str:
+    def state(self) -> list[tuple[str, int, int]]:
         """Beside the label files: how large recordings are, since a pointer of git LFS is replaced in its place."""
         recordings = [path for folder in self.audio_folders() for path in visible(folder, ".wav")]
-        return super().stamp() + repr([(path[len(self.root) :], os.path.getsize(path)) for path in recordings])
+        return super().state() + [(path[len(self.root) :], os.path.getsize(path), 0) for path in recordings]
 
-    def why_missing(self, audio_path: str) -> str | None:
-        if reason := super().why_missing(audio_path):
-            return reason
-        if os.path.getsize(audio_path) <= WAV_HEADER:
-            return "the file holds no sound"
-        return "the file is a git-LFS pointer: run `git lfs pull`" if audio.is_lfs_pointer(audio_path) else None
+    def missing(self, recordings: Collection[str]) -> dict[str, str]:
+        absent = super().missing(recordings)
+        silent = {path: _why_silent(path) for path in recordings if path not in absent}
+        return absent | {path: reason for path, reason in silent.items() if reason}
 
     def _rows(self) -> Iterator[tuple[int, dict[str, str]]]:
         """Line number and cells of every clip of the modality."""
@@ -133,6 +131,13 @@ class CremaDFolder(CorpusFolder):
             return {}
         rows = csv.DictReader(read_text(self.demographics_file).splitlines())
         return {row["ActorID"]: row["Sex"].lower() for row in rows}
+
+
+def _why_silent(recording: str) -> str | None:
+    """Say why a file holds no sound, or None when it does."""
+    if os.path.getsize(recording) <= WAV_HEADER:
+        return "the file holds no sound"
+    return "the file is a git-LFS pointer: run `git lfs pull`" if audio.is_lfs_pointer(recording) else None
 
 
 @dataclasses.dataclass

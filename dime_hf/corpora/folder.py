@@ -5,9 +5,11 @@ from __future__ import annotations
 import abc
 import dataclasses
 import difflib
+import hashlib
+import io
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -66,7 +68,7 @@ class CorpusFolder(abc.ABC):
 
     def __init__(self, data_dir: str | os.PathLike[str]):
         self.root = find_root(Path(data_dir).expanduser(), self.marker, self.corpus).as_posix()
-        self._listings: dict[str, frozenset[str]] = {}
+        self._listings: dict[str, frozenset[str]] = {}  # folder: the paths in it
 
     @abc.abstractmethod
     def label_files(self) -> list[str]:
@@ -88,20 +90,26 @@ class CorpusFolder(abc.ABC):
     def read(self, shards: Sequence[str]) -> Iterator[Block]:
         """Read the utterances of `shards`, in corpus order, in blocks of any size."""
 
-    def why_missing(self, audio: str) -> str | None:
-        """Say why there is no recording at a path, or None when there is one."""
-        folder, _, name = audio.rpartition("/")
-        if folder not in self._listings:
-            self._listings[folder] = frozenset(os.listdir(folder)) if os.path.isdir(folder) else frozenset()
-        return None if name in self._listings[folder] else "there is no such file"
+    def missing(self, recordings: Collection[str]) -> dict[str, str]:
+        """Which of the paths in `recordings` hold none, and why."""
+        for folder in {path.rpartition("/")[0] for path in recordings} - self._listings.keys():
+            names = os.listdir(folder) if os.path.isdir(folder) else []
+            self._listings[folder] = frozenset([f"{folder}/{name}" for name in names])
+        return dict.fromkeys(sorted(set(recordings).difference(*self._listings.values())), "there is no such file")
 
     def stamp(self) -> str:
-        """Fingerprint of the label files and of which recordings there are, from the file system's own records."""
+        """Fingerprint of `state`."""
+        return hashlib.sha256(repr(self.state()).encode()).hexdigest()
+
+    def state(self) -> list[tuple[str, int, int]]:
+        """Path, size and time of the label files and of the folders of recordings, from the file system's records."""
         start = len(self.root)
         files = [(path[start:], os.stat(path)) for path in self.label_files()]
         folders = [(path[start:], os.stat(path)) for path in self.audio_folders()]
-        states = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in files]
-        return repr(sorted([*states, *((path, 0, stat.st_mtime_ns) for path, stat in folders)]))
+        return sorted(
+            [(path, stat.st_size, stat.st_mtime_ns) for path, stat in files]
+            + [(path, 0, stat.st_mtime_ns) for path, stat in folders]
+        )
 
 
 def visible(folder: str, suffix: str = "") -> list[str]:
@@ -118,13 +126,13 @@ def visible(folder: str, suffix: str = "") -> list[str]:
 
 def read_text(path: str | os.PathLike[str]) -> str:
     """Text of a label file: UTF-8, or latin-1 where it is not; line ends of any system."""
-    with open(path, "rb") as file:
-        content = file.read()
+    with io.FileIO(path) as file:  # `open` is replaced by `datasets` in modules of builders, by a slower one
+        content = file.readall()
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("latin-1")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def find_root(data_dir: Path, marker: str, corpus: str) -> Path:

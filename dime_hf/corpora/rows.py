@@ -8,7 +8,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import datasets
 import numpy as np
 import pyarrow as pa
 from datasets import Audio
@@ -27,11 +26,8 @@ ROWS_PER_TABLE = 4000
 class Rows:
     """Makes the tables of one split."""
 
-    def __init__(
-        self, folder: CorpusFolder, tally: Tally, features: datasets.Features, *, which: str, missing_audio: str
-    ):
-        self.folder, self.tally = folder, tally
-        self.schema = features.arrow_schema
+    def __init__(self, folder: CorpusFolder, tally: Tally, schema: pa.Schema, *, which: str, missing_audio: str):
+        self.folder, self.tally, self.schema = folder, tally, schema
         self.which, self.missing_audio = which, missing_audio  # as in `CorpusConfig`: `rows` and `missing_audio`
         self.row_count = 0
         self.missing: dict[str, list[str]] = {}
@@ -67,11 +63,11 @@ class Rows:
         wanted = self._wanted(counts, hard_labels)
         human_votes = votes.column(self.schema.field(columns.HUMAN_VOTES).type, self.tally.inventory)
         block = block.where(wanted)
-        reasons = self._reasons(block)
+        missing = self._missing(block)
         made = {
             columns.ID: block.id,
-            columns.AUDIO: _audio_cells(block.audio, reasons),
-            columns.DURATION: _durations(block.audio, reasons) if columns.DURATION not in block.fields else None,
+            columns.AUDIO: _audio_cells(block.audio, missing),
+            columns.DURATION: _durations(block.audio, missing) if columns.DURATION not in block.fields else None,
             columns.HUMAN_VOTES: human_votes if wanted.all() else human_votes.filter(pa.array(wanted)),
             columns.HARD_LABEL: list(itertools.compress(hard_labels, wanted)),
             **_human_labels(counts[wanted]),
@@ -93,18 +89,18 @@ class Rows:
             return [class_of.get(raw) if raw is not None else None for raw in block.official]
         return [self.tally.decide(self.tally.ballots(votes)) for votes in block.votes]
 
-    def _reasons(self, block: Block) -> list[str | None]:
-        """Why each row has no recording, None where it has one; remembered for the report."""
-        reasons = [self.folder.why_missing(path) for path in block.audio]
+    def _missing(self, block: Block) -> NDArray[np.bool_]:
+        """Which rows have no recording: a mask (N,); remembered for the report."""
         self.row_count += len(block)
-        if not any(reasons):
-            return reasons
-        for id, path, reason in zip(block.id, block.audio, reasons, strict=True):
-            if reason and self.missing_audio == "error":
+        reasons = self.folder.missing(block.audio)
+        for path, reason in reasons.items():
+            if self.missing_audio == "error":
+                id = block.id[block.audio.index(path)]
                 raise CorpusError(f"{path}: no recording of utterance {id!r} ({reason}); see `missing_audio`")
-            if reason:
-                self.missing.setdefault(reason, []).append(path)
-        return reasons
+            self.missing.setdefault(reason, []).append(path)
+        if not reasons:
+            return np.zeros(len(block), dtype=bool)
+        return np.fromiter((path in reasons for path in block.audio), dtype=bool, count=len(block))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,16 +164,15 @@ def _fixed_lists(values: Array, valid: NDArray[np.bool_]) -> pa.FixedSizeListArr
     return pa.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=pa.array(~valid))
 
 
-def _audio_cells(paths: Sequence[str], reasons: Sequence[str | None]) -> pa.StructArray:
-    """Audio cells that point to files, null where there is a reason."""
+def _audio_cells(paths: Sequence[str], missing: NDArray[np.bool_]) -> pa.StructArray:
+    """Audio cells that point to files, null where the file is missing."""
     fields = [pa.nulls(len(paths), pa.binary()), pa.array(paths, type=pa.string())]
-    mask = pa.array([reason is not None for reason in reasons], type=pa.bool_())
-    return pa.StructArray.from_arrays(fields, names=["bytes", "path"], mask=mask).cast(Audio.pa_type)
+    return pa.StructArray.from_arrays(fields, names=["bytes", "path"], mask=pa.array(missing)).cast(Audio.pa_type)
 
 
-def _durations(paths: Sequence[str], reasons: Sequence[str | None]) -> list[float | None]:
+def _durations(paths: Sequence[str], missing: NDArray[np.bool_]) -> list[float | None]:
     """Seconds from the files' headers."""
-    return [None if reason else audio.duration(path) for path, reason in zip(paths, reasons, strict=True)]
+    return [None if absent else audio.duration(path) for path, absent in zip(paths, missing, strict=True)]
 
 
 def _array(values: Any, type: pa.DataType, length: int) -> pa.Array:
