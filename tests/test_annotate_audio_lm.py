@@ -37,15 +37,6 @@ CLASSES = ("angry", "happy", "neutral", "sad", "surprise", "fear")
 SHAPE = SmallShape(mel_bins=16, encoder_width=16, encoder_layers=2, width=32)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Several test processes with several threads each would wait for one another at every operation."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def single(tmp_path_factory):
     """A random model for which every option is one token."""

@@ -24,15 +24,6 @@ from dime_hf.errors import AnnotationError, ColumnError, LeakageError
 SHAPE = SmallShape(encoder_width=48, width=64)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Several test processes with several threads each would wait for one another at every operation."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def school():
     return toy.school(320, seed=3)
