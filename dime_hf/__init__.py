@@ -20,7 +20,7 @@ _HOMES = {
     "SoftLabelCollator": "trainer",
     "SoftLabelConfig": "trainer",
     "SoftLabelTrainer": "trainer",
-    "VotePolicy": "corpora.votes",
+    "VotePolicy": "corpora.policy",
     "cross_pool": "pool",
     "get_pooler": "pool",
     "hold_out_votes": "corpora.holdout",

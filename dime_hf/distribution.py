@@ -13,6 +13,8 @@ from dime_hf.errors import DistributionError
 
 Array = NDArray[np.float64]
 TOLERANCE = 1e-3
+UNDECIDED = -1
+TIE = 1e-9  # values that differ by less are tied: shares of a vote do not add up exactly
 
 
 def as_distributions(values: ArrayLike, name: str = "distributions") -> Array:
@@ -109,3 +111,26 @@ def _first(wrong: NDArray[np.bool_] | np.bool_) -> str:
     """Name the first place where `wrong` holds."""
     index = np.argwhere(np.atleast_1d(wrong))[0]
     return f"row {', '.join(map(str, index))}" if np.ndim(wrong) else "it"
+
+
+def plurality(values: ArrayLike) -> NDArray[np.int64]:
+    """Place of the unique largest positive value of each row (..., C); -1 where it is tied, or nothing is positive.
+
+    >>> plurality([[2, 1, 0], [1, 1, 0], [0, 0, 0]]).tolist()
+    [0, -1, -1]
+    """
+    array = np.asarray(values, dtype=float)
+    top = array.max(-1, keepdims=True)
+    unique = ((top - array < TIE).sum(-1) == 1) & (top[..., 0] > 0)
+    return np.where(unique, array.argmax(-1), UNDECIDED)
+
+
+def smooth(distributions: ArrayLike, epsilon: float) -> Array:
+    """Label smoothing of (..., C) as EMO-SUPERB writes it: 0 becomes epsilon / (C - 1), and 1 becomes 1 - epsilon.
+
+    >>> smooth([1.0, 0.0, 0.0], 0.1).round(6).tolist()
+    [0.9, 0.05, 0.05]
+    """
+    array = np.asarray(distributions, dtype=float)
+    share = epsilon / (array.shape[-1] - 1)
+    return share + array * (1 - epsilon - share)

@@ -17,14 +17,23 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import xlogy
 
-from dime_hf.distribution import Array, as_counts, as_distributions, bhattacharyya, entropy, js_divergence, normalize
+from dime_hf.distribution import (
+    TIE,
+    Array,
+    as_counts,
+    as_distributions,
+    bhattacharyya,
+    entropy,
+    js_divergence,
+    normalize,
+    plurality,
+)
 from dime_hf.errors import DistributionError
 
 LEVELS = ("low", "medium", "high")
-TIE = 1e-9
 
 
 def score(
@@ -104,7 +113,7 @@ def _means(q: Array, counts: Array) -> dict[str, float | int]:
 
 def _decisions(q: Array, counts: Array) -> dict[str, float | int]:
     """Accuracy and macro-F1 (over the classes that humans decided for) on the rows with a unique plurality."""
-    human, predicted = _decide(counts), _decide(q)
+    human, predicted = plurality(counts), plurality(q)
     human, predicted = human[human >= 0], predicted[human >= 0]
     size = q.shape[1]
     hits, decided, given = (
@@ -118,13 +127,6 @@ def _decisions(q: Array, counts: Array) -> dict[str, float | int]:
             "n_decided": len(human),
             "n_tied": int((predicted < 0).sum()),
         }
-
-
-def _decide(values: Array) -> NDArray[np.int_]:
-    """Index of each row's unique maximum, -1 where it is tied."""
-    top = values.max(-1, keepdims=True)
-    tied = (top - values < TIE).sum(-1) > 1
-    return np.where(tied, -1, values.argmax(-1))
 
 
 def _constant(control: ArrayLike, like: Array) -> Array:

@@ -20,14 +20,17 @@ def add_columns(
     *,
     reads: Sequence[str],
     writes: Mapping[str, Any],
+    batch_format: str | None = None,
     **map_arguments: Any,
 ) -> datasets.Dataset:
     """Map the columns `reads` to the columns `writes` (name to feature), and put these beside the others or in place.
 
     The same as `dataset.map(function, batched=True, features=...)`, but the columns that `function` does not read
-    (audio, every single vote) are neither decoded nor written again. `map_arguments` go to `map`.
+    (audio, every single vote) are neither decoded nor written again. With `batch_format="arrow"`, `function` takes and
+    returns an Arrow table. `map_arguments` go to `map`.
     """
-    return beside(dataset, new_columns(dataset, function, reads=reads, writes=writes, **map_arguments))
+    made = new_columns(dataset, function, reads=reads, writes=writes, batch_format=batch_format, **map_arguments)
+    return beside(dataset, made)
 
 
 def new_columns(
@@ -36,6 +39,7 @@ def new_columns(
     *,
     reads: Sequence[str],
     writes: Mapping[str, Any],
+    batch_format: str | None = None,
     **map_arguments: Any,
 ) -> datasets.Dataset:
     """Return the dataset of the columns `writes` alone."""
@@ -45,8 +49,9 @@ def new_columns(
     features = datasets.Features(dict(writes))
     if not len(dataset):
         return _empty(dataset, features)
-    given = dataset.select_columns(list(reads))
-    return given.map(function, batched=True, remove_columns=list(reads), features=features, **map_arguments)
+    given = dataset.select_columns(list(reads)).with_format(batch_format)
+    made = given.map(function, batched=True, remove_columns=list(reads), features=features, **map_arguments)
+    return made.with_format(None)
 
 
 def beside(dataset: datasets.Dataset, made: datasets.Dataset) -> datasets.Dataset:

@@ -29,7 +29,7 @@ from dime_hf import columns
 from dime_hf.annotate import AudioLMAnnotator, annotate, small_audio_lm
 from dime_hf.augment import DimeAug, augment
 from dime_hf.corpora import toy
-from dime_hf.corpora.votes import Tally
+from dime_hf.corpora.policy import Tally
 from dime_hf.pool import cross_pool, get_pooler, pool
 from dime_hf.report import level_table, plot_scores, score_rows, score_table
 from dime_hf.score import ambiguity_levels, prior

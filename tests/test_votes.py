@@ -1,15 +1,18 @@
 """Label sets, vote policies, and votes held out."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dime_hf import hold_out_votes, load_dataset
+from dime_hf import columns, hold_out_votes, load_dataset
 from dime_hf.corpora.holdout import HoldOut
 from dime_hf.corpora.iemocap import FOUR_CLASSES, IemocapFolder
 from dime_hf.corpora.labels import LabelSet
-from dime_hf.corpora.votes import Tally, Vote, VotePolicy, plurality
+from dime_hf.corpora.policy import Tally, VotePolicy
+from dime_hf.corpora.votes import CastVotes, Vote
+from dime_hf.distribution import plurality
 from dime_hf.errors import CorpusError, DistributionError
 
 INVENTORY = IemocapFolder.inventory
@@ -24,15 +27,19 @@ def tally(**policy):
     return Tally.of(VotePolicy(**policy), FOUR, INVENTORY)
 
 
+def ticks(votes, **policy):
+    return tally(**policy).ticks(CastVotes.of([tuple(votes)], INVENTORY))
+
+
 def count(votes, **policy):
-    return tally(**policy).count(tally(**policy).ballots(votes))
+    return tally(**policy).count(ticks(votes, **policy))[0].tolist()
 
 
 def decide(votes, **policy):
     """Name of the class decided for."""
     rule = tally(**policy)
-    winner = rule.decide(rule.ballots(votes))
-    return None if winner is None else rule.classes[winner]
+    winner = rule.decide(ticks(votes, **policy))[0]
+    return None if winner < 0 else rule.classes[winner]
 
 
 def test_pooled_ticks_and_split_votes():
@@ -67,7 +74,7 @@ def test_no_vote_is_lost_when_the_rest_is_kept(ballots):
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=6))
 def test_plurality_is_the_unique_maximum(counts):
     winners = [i for i, count in enumerate(counts) if count == max(counts)]
-    expected = winners[0] if len(winners) == 1 and max(counts) > 0 else None
+    expected = winners[0] if len(winners) == 1 and max(counts) > 0 else -1
     assert plurality(counts) == expected
 
 
@@ -94,7 +101,7 @@ def test_held_out_votes_are_other_annotators(toy_root):
     assert reference.sum(-1).min() >= 1
     assert set(by_id) - set(held["id"]) == {id for id, counts in by_id.items() if counts.sum() <= 2}
     np.testing.assert_allclose(held["soft_label"], kept / 2)
-    assert held["hard_label"][:] == [plurality(row) for row in kept.tolist()]
+    assert [-1 if label is None else label for label in held["hard_label"]] == plurality(kept).tolist()
     assert held.info.description == dataset.info.description
 
 
@@ -110,13 +117,13 @@ def test_holding_out_does_not_depend_on_the_order_of_rows(toy_fold):
 
 
 def test_all_ticks_of_an_annotator_stay_together():
-    split = HoldOut(tally(), keep=1, seed=0)
-    angry, sad = (INVENTORY.index(name) for name in ("angry", "sad"))
-    votes = [vote(*choices)._asdict() for choices in ([angry, sad], [angry, sad], [INVENTORY.index("other")])]
-    columns = split({"id": ["a"], "human_votes": [votes]})
-    assert columns["vote_counts"] == [[1, 0, 0, 1]]
-    assert columns["reference_counts"] == [[1, 0, 0, 1]]
-    assert columns["hard_label"] == [None]
+    votes = [(vote("angry", "sad"), vote("angry", "sad"), vote("other"))]
+    type = columns.corpus_features(FOUR.classes, INVENTORY).arrow_schema.field("human_votes").type
+    batch = pa.table({"id": ["a"], "human_votes": CastVotes.of(votes, INVENTORY).column(type)})
+    made = HoldOut(tally(), keep=1, seed=0)(batch)
+    assert made["vote_counts"].to_pylist() == [[1, 0, 0, 1]]
+    assert made["reference_counts"].to_pylist() == [[1, 0, 0, 1]]
+    assert made["hard_label"].to_pylist() == [None]
 
 
 def test_nothing_to_hold_out(toy_fold):

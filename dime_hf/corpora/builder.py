@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,8 +17,8 @@ from datasets.packaged_modules import _hash_python_lines
 from dime_hf import columns
 from dime_hf.corpora.folder import CorpusFolder, fold_splits
 from dime_hf.corpora.labels import LabelSet
+from dime_hf.corpora.policy import Tally, VotePolicy
 from dime_hf.corpora.rows import Rows
-from dime_hf.corpora.votes import Tally, VotePolicy
 from dime_hf.errors import CorpusError, did_you_mean
 
 logger = logging.getLogger(__name__)
@@ -31,17 +31,20 @@ class CorpusConfig(datasets.BuilderConfig):
     """What can be chosen when a corpus is loaded.
 
     label_set: the config's own, or a mapping from class names to lists of raw labels merged into them.
-    vote_policy: how ticks become counts; the default reproduces the corpus's official labels.
+    vote_policy: how ticks become counts, or its name in `POLICIES`; the default reproduces the corpus's official
+        labels.
     rows: "voted" (a vote inside the label set), "decided" (an official label inside it), or "all".
     fold: None for the corpus's own splits, or 1 to 5 for speaker-independent train, validation and test.
     missing_audio: rows without a recording are kept with null audio ("keep"), left out ("drop"), or an "error".
+    labels_only: whether to leave recordings alone: `audio` is null, and so is `duration` where only they know it.
     """
 
     label_set: Any = None
-    vote_policy: VotePolicy = dataclasses.field(default_factory=VotePolicy)
+    vote_policy: VotePolicy | str = dataclasses.field(default_factory=VotePolicy)
     rows: str = "voted"
     fold: int | None = None
     missing_audio: str = "keep"
+    labels_only: bool = False
 
     folder_class: ClassVar[type[CorpusFolder]]
     folder_arguments: ClassVar[tuple[str, ...]] = ()  # fields that the folder is made with, beside `data_dir`
@@ -51,6 +54,16 @@ class CorpusConfig(datasets.BuilderConfig):
         for name, allowed in (("rows", ROWS), ("missing_audio", MISSING_AUDIO)):
             if (value := getattr(self, name)) not in allowed:
                 raise CorpusError(f"`{name}` is {value!r}.{did_you_mean(str(value), allowed)}")
+        if self.labels_only and self.missing_audio != "keep":
+            raise CorpusError(f"`missing_audio={self.missing_audio!r}` has no meaning with `labels_only=True`")
+
+    def inventory(self) -> tuple[str, ...]:
+        """All raw labels of the corpus, by their house names."""
+        return self.folder_class.inventory
+
+    def extra_features(self) -> Mapping[str, Any]:
+        """Columns beside those of every corpus, with their features."""
+        return self.folder_class.extra_features
 
     def folder(self) -> CorpusFolder:
         """The corpus at `data_dir`."""
@@ -65,7 +78,7 @@ class CorpusConfig(datasets.BuilderConfig):
         keyed = dict(config_kwargs)
         if keyed.get("data_dir"):
             keyed["data_dir"] = os.path.abspath(os.path.expanduser(keyed["data_dir"]))
-            keyed["_stamp"] = self.folder_class(keyed["data_dir"]).stamp()
+            keyed["_stamp"] = self.folder_class(keyed["data_dir"]).stamp(labels_only=self.labels_only)
         return super().create_config_id(keyed, custom_features)
 
 
@@ -91,12 +104,16 @@ class CorpusBuilder(datasets.ArrowBasedBuilder):
         self._reported = False
 
     @functools.cached_property
+    def folder(self) -> CorpusFolder:
+        return self.config.folder()
+
+    @functools.cached_property
     def tally(self) -> Tally:
-        inventory = self.config.folder_class.inventory
+        inventory = self.config.inventory()
         label_set = self.config.label_set
         if not isinstance(label_set, LabelSet):
             label_set = LabelSet.of(label_set, inventory)
-        return Tally.of(self.config.vote_policy, label_set, inventory)
+        return Tally.of(VotePolicy.of(self.config.vote_policy), label_set, inventory)
 
     @functools.cached_property
     def schema(self) -> pa.Schema:
@@ -106,20 +123,18 @@ class CorpusBuilder(datasets.ArrowBasedBuilder):
         corpus = self.config.folder_class
         return datasets.DatasetInfo(
             description=f"{corpus.about}\n{self.tally.describe()}",
-            features=columns.corpus_features(self.tally.classes, corpus.inventory, corpus.extra_features),
+            features=columns.corpus_features(self.tally.classes, self.tally.inventory, self.config.extra_features()),
             homepage=corpus.homepage,
             license=corpus.licence,
         )
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        folder = self.config.folder()
         fold = self.config.fold
-        splits = folder.splits() if fold is None else fold_splits(folder.groups(), fold)
+        splits = self.folder.splits() if fold is None else fold_splits(self.folder.groups(), fold)
         return [datasets.SplitGenerator(name=name, gen_kwargs={"shards": shards}) for name, shards in splits.items()]
 
     def _generate_tables(self, shards: list[str]) -> Iterator[tuple[str, pa.Table]]:
-        config = self.config
-        rows = Rows(config.folder(), self.tally, self.schema, which=config.rows, missing_audio=config.missing_audio)
+        rows = Rows(self.folder, self.tally, self.schema, self.config)
         for index, table in enumerate(rows.tables(shards)):
             yield f"{shards[0]}:{index}", table
         rows.report()

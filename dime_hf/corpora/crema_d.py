@@ -80,17 +80,16 @@ class CremaDFolder(CorpusFolder):
 
     def read(self, shards: Sequence[str]) -> Iterator[Block]:
         actors, genders = set(shards), self._genders()
-        block = Block(fields={name: [] for name in FIELDS})
-        for number, row in self._rows():
-            actor = row["fileName"].split("_")[0]
-            if actor in actors:
-                self._append(block, number, row, genders.get(actor))
-        yield block
+        clips = [
+            self._clip(number, row, genders) for number, row in self._rows() if row["fileName"].split("_")[0] in actors
+        ]
+        if clips:
+            yield Block.join(clips)
 
-    def state(self) -> list[tuple[str, int, int]]:
-        """Beside the label files: how large recordings are, since a pointer of git LFS is replaced in its place."""
+    def audio_state(self) -> list[tuple[str, int]]:
+        """How large recordings are: a pointer of git LFS is replaced in its place."""
         recordings = [path for folder in self.audio_folders() for path in visible(folder, ".wav")]
-        return super().state() + [(path[len(self.root) :], os.path.getsize(path), 0) for path in recordings]
+        return [(path.removeprefix(self.root), os.path.getsize(path)) for path in recordings]
 
     def missing(self, recordings: Collection[str]) -> dict[str, str]:
         absent = super().missing(recordings)
@@ -110,21 +109,19 @@ class CremaDFolder(CorpusFolder):
             if cells[0].startswith(MODALITIES[self.modality]):
                 yield lines.line_num, dict(zip(header, cells, strict=True))
 
-    def _append(self, block: Block, number: int, row: dict[str, str], gender: str | None) -> None:
+    def _clip(self, number: int, row: dict[str, str], genders: Mapping[str, str]) -> Block:
         clip = row["fileName"]
         try:
             actor, sentence, intended, level = clip.split("_")
-            fields = (SENTENCES[sentence], actor, gender, INTENDED[intended], LEVELS[level])
+            fields = (SENTENCES[sentence], actor, genders.get(actor), INTENDED[intended], LEVELS[level])
             counts = [int(row[code]) for code in CODES]
         except (ValueError, KeyError) as error:
             expected = "a clip 'actor_sentence_emotion_level' and whole counts"
             raise LabelFileError(self.votes_file, number, f"{clip}: {error}", expected) from error
-        block.id.append(clip)
-        block.audio.append(f"{self.root}/AudioWAV/{clip}.wav")
-        block.votes.append(tuple(vote for vote, count in zip(ANONYMOUS, counts, strict=True) for _ in range(count)))
-        block.official.append(CODES.get(row["emoVote"]))  # a tie is written as "A:D"
-        for name, value in zip(FIELDS, fields, strict=True):
-            block.fields[name].append(value)
+        votes = tuple(vote for vote, count in zip(ANONYMOUS, counts, strict=True) for _ in range(count))
+        official = CODES.get(row["emoVote"])  # a tie is written as "A:D"
+        values = {name: [value] for name, value in zip(FIELDS, fields, strict=True)}
+        return Block([clip], [f"{self.root}/AudioWAV/{clip}.wav"], [votes], [official], values)
 
     def _genders(self) -> dict[str, str]:
         if not os.path.isfile(self.demographics_file):

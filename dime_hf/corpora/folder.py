@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
 import difflib
 import hashlib
@@ -16,40 +17,44 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dime_hf.corpora.votes import Vote
+from dime_hf.corpora.votes import CastVotes, Vote
 from dime_hf.errors import CorpusError
 
 
 @dataclasses.dataclass
 class Block:
-    """Utterances as columns, as the corpus tells them: raw labels, and where each recording should lie."""
+    """N utterances as columns, as the corpus tells them: raw labels, and where each recording should lie."""
 
     id: list[str] = dataclasses.field(default_factory=list)
     audio: list[str] = dataclasses.field(default_factory=list)
-    votes: list[tuple[Vote, ...]] = dataclasses.field(default_factory=list)
+    votes: list[tuple[Vote, ...]] | CastVotes = dataclasses.field(default_factory=list)
     official: list[str | None] = dataclasses.field(default_factory=list)  # raw label of the corpus's consensus
     fields: dict[str, list[Any]] = dataclasses.field(default_factory=dict)  # any other column of the features
 
     def __len__(self) -> int:
         return len(self.id)
 
-    def extend(self, other: Block) -> None:
-        """Append the rows of another block with the same fields."""
-        self.id.extend(other.id)
-        self.audio.extend(other.audio)
-        self.votes.extend(other.votes)
-        self.official.extend(other.official)
-        for name, values in other.fields.items():
-            self.fields.setdefault(name, []).extend(values)
+    @classmethod
+    def join(cls, blocks: Sequence[Block]) -> Block:
+        """One block of several that have the same fields, and their votes one at a time."""
+        chain = itertools.chain.from_iterable
+        return cls(
+            id=list(chain(block.id for block in blocks)),
+            audio=list(chain(block.audio for block in blocks)),
+            votes=list(chain(block.votes for block in blocks if isinstance(block.votes, list))),
+            official=list(chain(block.official for block in blocks)),
+            fields={name: list(chain(block.fields[name] for block in blocks)) for name in blocks[0].fields},
+        )
 
     def where(self, wanted: NDArray[np.bool_]) -> Block:
         """The rows for which `wanted` holds."""
         if wanted.all():
             return self
+        votes = self.votes
         return Block(
             id=list(itertools.compress(self.id, wanted)),
             audio=list(itertools.compress(self.audio, wanted)),
-            votes=list(itertools.compress(self.votes, wanted)),
+            votes=votes.of_rows(wanted) if isinstance(votes, CastVotes) else list(itertools.compress(votes, wanted)),
             official=list(itertools.compress(self.official, wanted)),
             fields={name: list(itertools.compress(values, wanted)) for name, values in self.fields.items()},
         )
@@ -68,7 +73,8 @@ class CorpusFolder(abc.ABC):
 
     def __init__(self, data_dir: str | os.PathLike[str]):
         self.root = find_root(Path(data_dir).expanduser(), self.marker, self.corpus).as_posix()
-        self._listings: dict[str, frozenset[str]] = {}  # folder: the paths in it
+        self._listed: set[str] = set()  # folders
+        self._present: set[str] = set()  # the paths in them
 
     @abc.abstractmethod
     def label_files(self) -> list[str]:
@@ -88,28 +94,29 @@ class CorpusFolder(abc.ABC):
 
     @abc.abstractmethod
     def read(self, shards: Sequence[str]) -> Iterator[Block]:
-        """Read the utterances of `shards`, in corpus order, in blocks of any size."""
+        """Read the utterances of `shards` in corpus order, in blocks of some thousand: each becomes an Arrow table."""
 
     def missing(self, recordings: Collection[str]) -> dict[str, str]:
         """Which of the paths in `recordings` hold none, and why."""
-        for folder in {path.rpartition("/")[0] for path in recordings} - self._listings.keys():
-            names = os.listdir(folder) if os.path.isdir(folder) else []
-            self._listings[folder] = frozenset([f"{folder}/{name}" for name in names])
-        return dict.fromkeys(sorted(set(recordings).difference(*self._listings.values())), "there is no such file")
+        for folder in {path.rpartition("/")[0] for path in recordings} - self._listed:
+            self._listed.add(folder)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                self._present.update([f"{folder}/{name}" for name in os.listdir(folder)])
+        return {path: "there is no such file" for path in recordings if path not in self._present}
 
-    def stamp(self) -> str:
-        """Fingerprint of `state`."""
-        return hashlib.sha256(repr(self.state()).encode()).hexdigest()
+    def stamp(self, *, labels_only: bool = False) -> str:
+        """Fingerprint of the label files, and of which recordings there are unless only labels matter."""
+        state = self.label_state() + ([] if labels_only else self.audio_state())
+        return hashlib.sha256(repr(state).encode()).hexdigest()
 
-    def state(self) -> list[tuple[str, int, int]]:
-        """Path, size and time of the label files and of the folders of recordings, from the file system's records."""
-        start = len(self.root)
-        files = [(path[start:], os.stat(path)) for path in self.label_files()]
-        folders = [(path[start:], os.stat(path)) for path in self.audio_folders()]
-        return sorted(
-            [(path, stat.st_size, stat.st_mtime_ns) for path, stat in files]
-            + [(path, 0, stat.st_mtime_ns) for path, stat in folders]
-        )
+    def label_state(self) -> list[tuple[str, int, int]]:
+        """Path, size and time of the label files."""
+        files = [(path, os.stat(path)) for path in self.label_files()]
+        return [(path.removeprefix(self.root), stat.st_size, stat.st_mtime_ns) for path, stat in files]
+
+    def audio_state(self) -> list[tuple[str, int]]:
+        """What tells that a recording came or went: the times of its folders, without looking into them."""
+        return [(path.removeprefix(self.root), os.stat(path).st_mtime_ns) for path in self.audio_folders()]
 
 
 def visible(folder: str, suffix: str = "") -> list[str]:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import datasets
 import numpy as np
+import pyarrow as pa
 from datasets import Value
+from numpy.typing import NDArray
 
 from dime_hf import columns
 from dime_hf.columns import HUMAN_VOTES, ID, REFERENCE_COUNTS, VOTE_COUNTS
-from dime_hf.corpora.votes import Ballots, Tally, Vote
-from dime_hf.distribution import normalize
+from dime_hf.corpora.policy import Tally
+from dime_hf.corpora.rows import fixed_lists, label_columns
+from dime_hf.corpora.votes import CastVotes
 from dime_hf.errors import DistributionError
-from dime_hf.stage import Batch, add_columns
+from dime_hf.stage import add_columns
 
 
 def hold_out_votes(dataset: datasets.Dataset, keep: int, seed: int = 0) -> datasets.Dataset:
@@ -41,7 +43,12 @@ def hold_out_votes(dataset: datasets.Dataset, keep: int, seed: int = 0) -> datas
         columns.SOFT_LABEL_VOTES: Value("float32"),
     }
     held = add_columns(
-        dataset, HoldOut(tally, keep, seed), reads=[ID, HUMAN_VOTES], writes=writes, desc="Holding out votes"
+        dataset,
+        HoldOut(tally, keep, seed),
+        reads=[ID, HUMAN_VOTES],
+        writes=writes,
+        batch_format="arrow",
+        desc="Holding out votes",
     )
     return held.filter(_has_votes, input_columns=[REFERENCE_COUNTS], desc="Keeping rows with held-out votes")
 
@@ -58,34 +65,23 @@ class HoldOut:
     keep: int
     seed: int
 
-    def __call__(self, batch: Batch) -> dict[str, list[Any]]:
-        split = [
-            self._split(id, self._ballots(votes)) for id, votes in zip(batch[ID], batch[HUMAN_VOTES], strict=True)
-        ]
-        kept = [self.tally.count(keep) for keep, _ in split]
-        totals = [sum(counts) for counts in kept]
-        return {
-            VOTE_COUNTS: kept,
-            REFERENCE_COUNTS: [self.tally.count(held) for _, held in split],
-            columns.HARD_LABEL: [self.tally.decide(keep) for keep, _ in split],
-            columns.SOFT_LABEL: [normalize(row).tolist() if n else None for row, n in zip(kept, totals, strict=True)],
-            columns.SOFT_LABEL_SOURCE: [columns.HUMAN if n else None for n in totals],
-            columns.SOFT_LABEL_VOTES: totals,
-        }
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        votes = CastVotes.read(batch[HUMAN_VOTES], self.tally.inventory)
+        inside = self.tally.count(self.tally.answer_ticks(votes)).sum(-1) > 0
+        votes = votes.where(inside[votes.answer])
+        kept = self._draw(batch[ID].to_pylist(), np.bincount(votes.row, minlength=votes.rows))
+        ticks = self.tally.ticks(votes.where(kept))
+        held = self.tally.count(self.tally.ticks(votes.where(~kept)))
+        labels = label_columns(self.tally, self.tally.count(ticks), self.tally.decide(ticks))
+        return pa.table({**labels, REFERENCE_COUNTS: fixed_lists(held)})
 
-    def _ballots(self, votes: Sequence[Mapping[str, Any]]) -> Ballots:
-        """The ballots of an utterance that hold a vote inside the label set."""
-        inventory = self.tally.inventory
-        named = (
-            Vote(vote["annotator"], vote["kind"], tuple(inventory[choice] for choice in vote["choices"]))
-            for vote in votes
-        )
-        return tuple(ballot for ballot in self.tally.ballots(named) if any(self.tally.count((ballot,))))
+    def _draw(self, ids: Sequence[str], voters: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which votes (V,) are kept, given how many voters each utterance (N,) has."""
+        draws = [self._draw_row(id, count) for id, count in zip(ids, voters.tolist(), strict=True)]
+        return np.concatenate([np.zeros(0, dtype=bool), *draws])
 
-    def _split(self, id: str, ballots: Ballots) -> tuple[Ballots, Ballots]:
-        """The ballots kept and those held out."""
-        if len(ballots) <= self.keep:
-            return ballots, ()
-        order = np.random.default_rng([self.seed, zlib.crc32(id.encode())]).permutation(len(ballots))
-        drawn = tuple(ballots[index] for index in order)
-        return drawn[: self.keep], drawn[self.keep :]
+    def _draw_row(self, id: str, voters: int) -> NDArray[np.bool_]:
+        if voters <= self.keep:
+            return np.ones(voters, dtype=bool)
+        order = np.random.default_rng([self.seed, zlib.crc32(id.encode())]).permutation(voters)
+        return np.isin(np.arange(voters), order[: self.keep])

@@ -44,6 +44,7 @@ TRANSCRIPT = re.compile(r"^(Ses\d\d[FM]_\S+) \[[\d.]+-[\d.]+\]: ?(.*)$", re.MULT
 VALID_RATINGS = {"1", "2", "3", "4", "5"}  # a missing rating was released as 6 (6 - 0) or as nothing
 GENDERS = {"F": "female", "M": "male"}
 RATINGS = (columns.VALENCE, columns.ACTIVATION, columns.DOMINANCE)  # the order of the corpus's files
+DIALOGS_A_BLOCK = 64
 SESSIONS = tuple(f"Session{number}" for number in range(1, 6))
 A_TURN = f"a turn '[start - end] turn code [V, A, D]', code one of {' '.join([*CODES, 'xxx'])}, then lines C- and A-"
 A_VOTE = f"'C-<annotator>: <label>; (comment)' with labels out of {', '.join(LABELS)}"
@@ -80,7 +81,9 @@ class IemocapFolder(CorpusFolder):
         return self.groups()
 
     def read(self, shards: Sequence[str]) -> Iterator[Block]:
-        return (read_dialog(path) for path in shards)
+        dialogs = [read_dialog(path) for path in shards]
+        for start in range(0, len(dialogs), DIALOGS_A_BLOCK):
+            yield Block.join(dialogs[start : start + DIALOGS_A_BLOCK])
 
     def _dialog_files(self, kind: str) -> list[str]:
         return [path for session in SESSIONS for path in visible(f"{self.root}/{session}/dialog/{kind}", ".txt")]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -15,33 +13,38 @@ from numpy.typing import NDArray
 
 from dime_hf import audio, columns
 from dime_hf.corpora.folder import Block, CorpusFolder
-from dime_hf.corpora.votes import Tally, Vote
-from dime_hf.distribution import Array
+from dime_hf.corpora.policy import Tally
+from dime_hf.corpora.votes import CastVotes
+from dime_hf.distribution import UNDECIDED, Array
 from dime_hf.errors import CorpusError
 
 logger = logging.getLogger(__name__)
-ROWS_PER_TABLE = 4000
+
+
+class RowsWanted(Protocol):
+    """The part of a `CorpusConfig` that says which rows to make."""
+
+    rows: str
+    missing_audio: str
+    labels_only: bool
 
 
 class Rows:
     """Makes the tables of one split."""
 
-    def __init__(self, folder: CorpusFolder, tally: Tally, schema: pa.Schema, *, which: str, missing_audio: str):
-        self.folder, self.tally, self.schema = folder, tally, schema
-        self.which, self.missing_audio = which, missing_audio  # as in `CorpusConfig`: `rows` and `missing_audio`
+    def __init__(self, folder: CorpusFolder, tally: Tally, schema: pa.Schema, config: RowsWanted):
+        self.folder, self.tally, self.schema, self.config = folder, tally, schema, config
         self.row_count = 0
         self.missing: dict[str, list[str]] = {}
 
     def tables(self, shards: Sequence[str]) -> Iterator[pa.Table]:
-        """Tables of about 4,000 rows; at least one, so that a split without rows is a split."""
-        waiting, made = Block(), 0
+        """A table a block; at least one, so that a split without rows is a split."""
+        made = 0
         for block in self.folder.read(shards):
-            waiting.extend(block)
-            if len(waiting) >= ROWS_PER_TABLE:
-                yield self._table(waiting)
-                waiting, made = Block(), made + 1
-        if len(waiting) or not made:
-            yield self._table(waiting)
+            yield self._table(block)
+            made += 1
+        if not made:
+            yield self.schema.empty_table()
 
     def report(self) -> None:
         """Say in one line a reason how many utterances have no recording."""
@@ -53,48 +56,50 @@ class Rows:
                 f"{self.row_count:,}",
                 reason,
                 paths[0],
-                "they stay, with null audio" if self.missing_audio == "keep" else "they are left out",
+                "they stay, with null audio" if self.config.missing_audio == "keep" else "they are left out",
             )
 
     def _table(self, block: Block) -> pa.Table:
         """Arrow table of the wanted rows of a block; fields that a corpus does not know are null."""
-        votes = CastVotes.of(block.votes)
-        counts, hard_labels = votes.count(self.tally), self._hard_labels(block)
+        votes = CastVotes.of(block.votes, self.tally.inventory)
+        ticks = self.tally.ticks(votes)
+        counts, hard_labels = self.tally.count(ticks), self._hard_labels(block, ticks)
         wanted = self._wanted(counts, hard_labels)
-        human_votes = votes.column(self.schema.field(columns.HUMAN_VOTES).type, self.tally.inventory)
-        block = block.where(wanted)
+        block, votes = block.where(wanted), votes.of_rows(wanted)
         missing = self._missing(block)
         made = {
             columns.ID: block.id,
             columns.AUDIO: _audio_cells(block.audio, missing),
             columns.DURATION: _durations(block.audio, missing) if columns.DURATION not in block.fields else None,
-            columns.HUMAN_VOTES: human_votes if wanted.all() else human_votes.filter(pa.array(wanted)),
-            columns.HARD_LABEL: list(itertools.compress(hard_labels, wanted)),
-            **_human_labels(counts[wanted]),
+            columns.HUMAN_VOTES: votes.column(self.schema.field(columns.HUMAN_VOTES).type),
+            **label_columns(self.tally, counts[wanted], hard_labels[wanted]),
             **block.fields,
         }
         arrays = [_array(made.get(field.name), field.type, len(block)) for field in self.schema]
         table = pa.table(arrays, schema=self.schema)
-        return table.filter(table[columns.AUDIO].is_valid()) if self.missing_audio == "drop" else table
+        return table.filter(table[columns.AUDIO].is_valid()) if self.config.missing_audio == "drop" else table
 
-    def _wanted(self, counts: Array, hard_labels: Sequence[int | None]) -> NDArray[np.bool_]:
+    def _wanted(self, counts: Array, hard_labels: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which rows to keep: a mask (N,)."""
-        if self.which == "voted":
-            return counts.sum(-1) > 0
-        return np.array([label is not None or self.which == "all" for label in hard_labels], dtype=bool)
+        everything = np.ones(len(counts), dtype=bool)
+        return {"voted": counts.sum(-1) > 0, "decided": hard_labels != UNDECIDED, "all": everything}[self.config.rows]
 
-    def _hard_labels(self, block: Block) -> list[int | None]:
-        if self.tally.follows_the_corpus:
-            class_of = self.tally.label_set.class_of
-            return [class_of.get(raw) if raw is not None else None for raw in block.official]
-        return [self.tally.decide(self.tally.ballots(votes)) for votes in block.votes]
+    def _hard_labels(self, block: Block, ticks: Array) -> NDArray[np.int64]:
+        if not self.tally.follows_the_corpus:
+            return self.tally.decide(ticks)
+        class_of = self.tally.label_set.class_of
+        return np.array(
+            [class_of.get(raw, UNDECIDED) if raw is not None else UNDECIDED for raw in block.official], int
+        )
 
     def _missing(self, block: Block) -> NDArray[np.bool_]:
         """Which rows have no recording: a mask (N,); remembered for the report."""
         self.row_count += len(block)
+        if self.config.labels_only:
+            return np.ones(len(block), dtype=bool)
         reasons = self.folder.missing(block.audio)
         for path, reason in reasons.items():
-            if self.missing_audio == "error":
+            if self.config.missing_audio == "error":
                 id = block.id[block.audio.index(path)]
                 raise CorpusError(f"{path}: no recording of utterance {id!r} ({reason}); see `missing_audio`")
             self.missing.setdefault(reason, []).append(path)
@@ -103,65 +108,23 @@ class Rows:
         return np.fromiter((path in reasons for path in block.audio), dtype=bool, count=len(block))
 
 
-@dataclasses.dataclass(frozen=True)
-class CastVotes:
-    """The votes of N utterances: every different vote once, and which of them was cast (V,) on which row (V,)."""
-
-    different: list[Vote]
-    cast: NDArray[np.int64]
-    row: NDArray[np.int64]
-    rows: int
-
-    @classmethod
-    def of(cls, votes: Sequence[tuple[Vote, ...]]) -> CastVotes:
-        index_of: dict[Vote, int] = {}
-        indices = {  # readers give equal rows as one object: each is looked up once
-            key: [index_of.setdefault(vote, len(index_of)) for vote in row]
-            for key, row in {id(row): row for row in votes}.items()
-        }
-        cast = [index for row in votes for index in indices[id(row)]]
-        row = np.repeat(np.arange(len(votes)), [len(row) for row in votes])
-        return cls(list(index_of), np.array(cast, dtype=np.int64), row, len(votes))
-
-    def count(self, tally: Tally) -> Array:
-        """(N, C) vote counts: a sum over votes, so that each different vote needs to be counted once."""
-        size = len(tally.classes)
-        single = np.array([tally.count(tally.ballots([vote])) for vote in self.different]).reshape(-1, size)
-        cast = single[self.cast]
-        return np.stack([np.bincount(self.row, cast[:, index], self.rows) for index in range(size)], axis=1)
-
-    def column(self, type: pa.ListType, inventory: Sequence[str]) -> pa.ListArray:
-        """The `human_votes` column."""
-        index = {raw: number for number, raw in enumerate(inventory)}
-        different = [
-            {
-                **vote._asdict(),
-                "choices": [index[raw] for raw in vote.choices],
-                "secondary": [index[raw] for raw in vote.secondary],
-            }
-            for vote in self.different
-        ]
-        votes = pa.array(different, type=type.value_type).take(pa.array(self.cast))
-        offsets = np.searchsorted(self.row, np.arange(self.rows + 1))
-        return pa.ListArray.from_arrays(pa.array(offsets, type=pa.int32()), votes, type=type)
-
-
-def _human_labels(counts: Array) -> dict[str, Any]:
-    """The columns that follow from vote counts (N, C) alone; no soft label where nobody voted."""
-    totals = counts.sum(-1)
-    voted = totals > 0
+def label_columns(tally: Tally, counts: Array, hard_labels: NDArray[np.int64]) -> dict[str, Any]:
+    """The columns that follow from vote counts (N, C) and decisions (N,); no soft label where nobody voted."""
+    voted = counts.sum(-1) > 0
     return {
-        columns.VOTE_COUNTS: _fixed_lists(counts, voted | True),
-        columns.SOFT_LABEL: _fixed_lists(counts / np.where(voted, totals, 1)[:, None], voted),
-        columns.SOFT_LABEL_SOURCE: [columns.HUMAN if any_vote else None for any_vote in voted.tolist()],
-        columns.SOFT_LABEL_VOTES: totals,
+        columns.VOTE_COUNTS: fixed_lists(counts),
+        columns.HARD_LABEL: pa.array(hard_labels, mask=hard_labels == UNDECIDED),
+        columns.SOFT_LABEL: fixed_lists(tally.soft_labels(counts), voted),
+        columns.SOFT_LABEL_SOURCE: pa.array(np.full(len(counts), columns.HUMAN), mask=~voted),
+        columns.SOFT_LABEL_VOTES: counts.sum(-1),
     }
 
 
-def _fixed_lists(values: Array, valid: NDArray[np.bool_]) -> pa.FixedSizeListArray:
+def fixed_lists(values: Array, valid: NDArray[np.bool_] | None = None) -> pa.FixedSizeListArray:
     """(N, C) as a column of lists of C float32, null where not valid."""
     flat = pa.array(values.astype(np.float32).ravel())
-    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=pa.array(~valid))
+    mask = None if valid is None else pa.array(~valid)
+    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=mask)
 
 
 def _audio_cells(paths: Sequence[str], missing: NDArray[np.bool_]) -> pa.StructArray:

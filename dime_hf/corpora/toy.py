@@ -26,8 +26,7 @@ from dime_hf.columns import SAMPLING_RATE
 from dime_hf.corpora.iemocap import CODES, FOUR_CLASSES, LABELS
 from dime_hf.corpora.labels import LabelSet
 from dime_hf.corpora.toy_speech import INVENTORY, ToySpeaker, ToyUtterance, utter
-from dime_hf.corpora.votes import plurality
-from dime_hf.distribution import Array, normalize
+from dime_hf.distribution import UNDECIDED, Array, normalize, plurality
 from dime_hf.errors import CorpusError
 
 TRUTH_FILE = "truth.csv"
@@ -126,7 +125,7 @@ def _lesson(speaker: ToySpeaker, number: int, label_set: LabelSet, votes: int, s
         columns.TEXT: utterance.text,
         columns.SPEAKER: speaker.name,
         columns.VOTE_COUNTS: counts,
-        columns.HARD_LABEL: plurality(counts),
+        columns.HARD_LABEL: None if (winner := int(plurality(counts))) == UNDECIDED else winner,
         columns.SOFT_LABEL: normalize(counts).tolist(),
     }
 
@@ -205,8 +204,8 @@ def _evaluation(turn: _Turn) -> str:
     """Block of a turn in an evaluation file: header, categorical votes, ratings."""
     external = [label for voter, label in turn.votes if voter.startswith("E")]
     counts = collections.Counter(external)
-    winner = plurality(list(counts.values()))
-    code = "xxx" if winner is None else CODE_OF[list(counts)[winner]]
+    winner = int(plurality(list(counts.values())))
+    code = "xxx" if winner == UNDECIDED else CODE_OF[list(counts)[winner]]
     means = ", ".join(f"{mean:.4f}" for mean in np.mean([ratings for _, ratings in turn.ratings], axis=0))
     lines = [f"[{turn.start:.4f} - {_end(turn):.4f}]\t{turn.id}\t{code}\t[{means}]"]
     lines += [f"C-{voter}:\t{LABEL_OF[label]};\t()" for voter, label in turn.votes]

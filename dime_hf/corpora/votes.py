@@ -1,18 +1,15 @@
-"""Vote policies: from every tick of every annotator to counts, a soft label and a hard label."""
+"""Votes as they were cast: one at a time for readers, and as columns for everything that counts them."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from dime_hf import columns
-from dime_hf.columns import EXTERNAL, HUMAN_VOTES
-from dime_hf.corpora.labels import LabelSet
-from dime_hf.errors import ColumnError, DistributionError
-
-TALLY_LINE = "Votes are counted by: "
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 
 class Vote(NamedTuple):
@@ -25,119 +22,98 @@ class Vote(NamedTuple):
     note: str = ""
 
 
-Ballots = tuple[tuple[str, ...], ...]  # the choices of those annotators of an utterance whose votes count
+class Answer(NamedTuple):
+    """A vote whoever cast it."""
+
+    kind: str
+    choices: tuple[str, ...]
+    secondary: tuple[str, ...] = ()
+    note: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
-class VotePolicy:
-    """How raw ticks become counts. The default reproduces the official label of IEMOCAP and CREMA-D.
+class CastVotes:
+    """The votes of N utterances as columns.
 
-    self_votes: whether the speakers' votes on themselves count.
-    several_choices: an annotator's k ticks give k votes ("pool"), or one vote split into k parts ("split").
-    outside: votes for raw labels outside the label set are dropped ("drop"), or kept as the class "other" ("other").
-    merge: whether raw labels are merged into classes after the plurality is taken, or before (which decides more
-        rows).
+    answers: every different answer once, a struct array (A,) of kind, choices, secondary and note; choices are places
+        in `inventory`.
+    answer, annotator, row: of each vote (V,) which answer it gave, who cast it (strings, or null), and on which of
+        the `rows` utterances, in ascending order.
     """
 
-    self_votes: bool = False
-    several_choices: Literal["pool", "split"] = "pool"
-    outside: Literal["drop", "other"] = "drop"
-    merge: Literal["after", "before"] = "after"
-
-    def __post_init__(self) -> None:
-        for field, allowed in (
-            ("several_choices", ("pool", "split")),
-            ("outside", ("drop", "other")),
-            ("merge", ("after", "before")),
-        ):
-            if (value := getattr(self, field)) not in allowed:
-                raise DistributionError(f"`VotePolicy.{field}` must be one of {allowed}, not {value!r}")
-
-
-@dataclasses.dataclass(frozen=True)
-class Tally:
-    """Counts votes over `inventory` in a label set, under a policy."""
-
-    policy: VotePolicy
-    label_set: LabelSet
     inventory: tuple[str, ...]
+    answers: pa.StructArray
+    answer: NDArray[np.int64]
+    annotator: pa.Array
+    row: NDArray[np.int64]
+    rows: int
 
     @classmethod
-    def of(cls, policy: VotePolicy, label_set: LabelSet, inventory: Sequence[str]) -> Tally:
-        """Make a tally; with `outside="other"` the label set grows to cover the whole inventory."""
-        if policy.outside == "other":
-            inside = dict(label_set.merge)
-            merged: dict[str, list[str]] = {name: [] for name in (*label_set.classes, "other")}
-            for raw in inventory:
-                merged[inside.get(raw, "other")].append(raw)
-            label_set = LabelSet.of(merged, inventory)
-        return cls(policy, label_set, tuple(inventory))
-
-    @property
-    def follows_the_corpus(self) -> bool:
-        """Whether the policy decides as the corpus does, so that its official labels can be taken as they are."""
-        return dataclasses.replace(self.policy, outside="drop") == VotePolicy()
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.label_set.classes
-
-    def ballots(self, votes: Iterable[Vote]) -> Ballots:
-        """The choices of the annotators whose votes count under the policy."""
-        return tuple([vote.choices for vote in votes if vote.kind == EXTERNAL or self.policy.self_votes])
-
-    def count(self, ballots: Ballots) -> list[float]:
-        """Votes by class: (C,), fractional when choices share a vote; votes outside the label set are not counted."""
-        counts = [0.0] * len(self.classes)
-        for raw, weight in self._weights(ballots).items():
-            if (index := self.label_set.class_of.get(raw)) is not None:
-                counts[index] += weight
-        return counts
-
-    def decide(self, ballots: Ballots) -> int | None:
-        """Class index of the unique plurality, or None when it is tied, or lies outside the label set."""
-        if self.policy.merge == "before":
-            return plurality(self.count(ballots))
-        weights = self._weights(ballots)
-        winner = plurality(list(weights.values()))
-        return None if winner is None else self.label_set.class_of.get(list(weights)[winner])
-
-    def _weights(self, ballots: Ballots) -> dict[str, float]:
-        """Votes by raw label."""
-        weights: dict[str, float] = {}
-        for choices in ballots:
-            weight = 1 / len(choices) if choices and self.policy.several_choices == "split" else 1.0
-            for raw in choices:
-                weights[raw] = weights.get(raw, 0.0) + weight
-        return weights
-
-    def describe(self) -> str:
-        """One line for the dataset's description, from which `Tally.read` makes the tally again."""
-        fields = {"policy": dataclasses.asdict(self.policy), "merge": self.label_set.merge}
-        return TALLY_LINE + json.dumps(fields)
+    def of(cls, votes: Sequence[tuple[Vote, ...]] | CastVotes, inventory: Sequence[str]) -> CastVotes:
+        """Votes of N utterances; fastest where a reader gives equal utterances as one object."""
+        if isinstance(votes, CastVotes):
+            return votes
+        different = {id(row): row for row in votes}
+        place: dict[tuple[Any, ...], int] = {}  # of an answer, which is a vote without its annotator
+        answer = np.array([place.setdefault(vote[1:], len(place)) for row in different.values() for vote in row], int)
+        annotator = pa.array([vote[0] for row in different.values() for vote in row], type=pa.string())
+        number = dict(zip(different, range(len(different)), strict=True))
+        utterance = np.array([number[id(row)] for row in votes], dtype=int)  # which of the different ones
+        sizes = np.array([len(row) for row in different.values()], dtype=int)
+        row = np.repeat(np.arange(len(votes)), sizes[utterance])
+        ends = np.cumsum(sizes[utterance])
+        within = np.arange(len(row)) - (ends - sizes[utterance])[row]
+        vote = (np.cumsum(sizes) - sizes)[utterance][row] + within
+        answers = answer_column([Answer(*answer) for answer in place], inventory)
+        return cls(tuple(inventory), answers, answer[vote], annotator.take(pa.array(vote)), row, len(votes))
 
     @classmethod
-    def read(cls, dataset: Any) -> Tally:
-        """Return the tally that made a dataset's `vote_counts`, from its features and description."""
-        columns.require(dataset, HUMAN_VOTES)
-        lines = [line for line in (dataset.info.description or "").splitlines() if line.startswith(TALLY_LINE)]
-        if not lines:
-            raise ColumnError(
-                "`dataset` does not say how its votes were counted (its description is gone): "
-                "load it from the corpus with `load_dataset`"
-            )
-        fields = json.loads(lines[-1].removeprefix(TALLY_LINE))
-        inventory = dataset.features[HUMAN_VOTES].feature["choices"].feature.names
-        merge = tuple((raw, name) for raw, name in fields["merge"])
-        return cls(VotePolicy(**fields["policy"]), LabelSet(columns.classes(dataset), merge), tuple(inventory))
+    def read(cls, column: pa.ListArray | pa.ChunkedArray, inventory: Sequence[str]) -> CastVotes:
+        """The votes of a `human_votes` column."""
+        column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        votes = column.flatten()
+        fields = [votes.field(name) for name in ("kind", "choices", "secondary", "note")]
+        answers = pa.StructArray.from_arrays(fields, names=["kind", "choices", "secondary", "note"])
+        row = np.repeat(np.arange(len(column)), pc.fill_null(pc.list_value_length(column), 0).to_numpy())
+        return cls(tuple(inventory), answers, np.arange(len(votes)), votes.field("annotator"), row, len(column))
+
+    def __len__(self) -> int:
+        return len(self.answer)
+
+    def where(self, wanted: NDArray[np.bool_]) -> CastVotes:
+        """The votes (V,) that are wanted, on the same rows."""
+        mask = pa.array(wanted)
+        return dataclasses.replace(
+            self, answer=self.answer[wanted], annotator=self.annotator.filter(mask), row=self.row[wanted]
+        )
+
+    def of_rows(self, wanted: NDArray[np.bool_]) -> CastVotes:
+        """The votes on the rows (N,) that are wanted, which are all rows of the result."""
+        if wanted.all():
+            return self
+        kept = self.where(wanted[self.row])
+        new_row = np.cumsum(wanted) - 1
+        return dataclasses.replace(kept, row=new_row[kept.row], rows=int(wanted.sum()))
+
+    def column(self, type: pa.ListType) -> pa.ListArray:
+        """The `human_votes` column of a dataset, as its features have it."""
+        answers = self.answers.take(pa.array(self.answer))
+        fields = {"annotator": self.annotator}
+        fields.update((name, answers.field(name)) for name in ("kind", "choices", "secondary", "note"))
+        names = [field.name for field in type.value_type]
+        votes = pa.StructArray.from_arrays([fields[name] for name in names], names=names).cast(type.value_type)
+        offsets = np.searchsorted(self.row, np.arange(self.rows + 1))
+        return pa.ListArray.from_arrays(pa.array(offsets, type=pa.int32()), votes, type=type)
 
 
-def plurality(counts: Sequence[float]) -> int | None:
-    """Index of the unique largest positive count, else None.
-
-    >>> plurality([2, 1, 0]), plurality([1, 1, 0])
-    (0, None)
-    """
-    top = max(counts, default=0.0)
-    winners = [index for index, count in enumerate(counts) if top - count < 1e-9]
-    return winners[0] if top > 0 and len(winners) == 1 else None
+def answer_column(answers: Sequence[Answer], inventory: Sequence[str]) -> pa.StructArray:
+    """Answers as a struct array, labels as places in `inventory`."""
+    place = {raw: number for number, raw in enumerate(inventory)}
+    labels = pa.list_(pa.int64())
+    fields = [
+        pa.array([answer.kind for answer in answers], type=pa.string()),
+        pa.array([[place[raw] for raw in answer.choices] for answer in answers], type=labels),
+        pa.array([[place[raw] for raw in answer.secondary] for answer in answers], type=labels),
+        pa.array([answer.note for answer in answers], type=pa.string()),
+    ]
+    return pa.StructArray.from_arrays(fields, names=["kind", "choices", "secondary", "note"])
