@@ -84,17 +84,24 @@ def corpus_features(
             SESSION: text,
             DIALOG: text,
             HUMAN_VOTES: List(vote),
-            VOTE_COUNTS: distribution_feature(len(classes)),
-            HARD_LABEL: ClassLabel(names=list(classes)),
-            SOFT_LABEL: distribution_feature(len(classes)),
-            SOFT_LABEL_SOURCE: text,
-            SOFT_LABEL_VOTES: number,
+            **label_features(classes),
             ACTIVATION: number,
             VALENCE: number,
             DOMINANCE: number,
             **(extra or {}),
         }
     )
+
+
+def label_features(classes: Sequence[str]) -> dict[str, Any]:
+    """Features of the columns that follow from the votes and a label set `classes`."""
+    return {
+        VOTE_COUNTS: distribution_feature(len(classes)),
+        HARD_LABEL: ClassLabel(names=list(classes)),
+        SOFT_LABEL: distribution_feature(len(classes)),
+        SOFT_LABEL_SOURCE: Value("string"),
+        SOFT_LABEL_VOTES: Value("float32"),
+    }
 
 
 def answers_feature(classes: Sequence[str]) -> List:

@@ -18,11 +18,10 @@ from dime_hf import columns
 from dime_hf.corpora.folder import CorpusFolder, fold_splits
 from dime_hf.corpora.labels import LabelSet
 from dime_hf.corpora.policy import Tally, VotePolicy
-from dime_hf.corpora.rows import Rows
+from dime_hf.corpora.rows import ROWS, Rows
 from dime_hf.errors import CorpusError, did_you_mean
 
 logger = logging.getLogger(__name__)
-ROWS = ("voted", "decided", "all")
 MISSING_AUDIO = ("keep", "drop", "error")
 
 
@@ -144,7 +143,7 @@ class CorpusBuilder(datasets.ArrowBasedBuilder):
         """Open a split, and say how many recordings are missing when it was built earlier, by another load."""
         loaded = super()._as_dataset(*args, **kwargs)
         silent = loaded.data.column(columns.AUDIO).null_count
-        if silent and not self._reported:
+        if silent and not self._reported and not self.config.labels_only:
             corpus, split = self.config.folder_class.corpus, loaded.split
             logger.warning(
                 "%s, %s: %s of %s utterances have no recording", corpus, split, f"{silent:,}", f"{len(loaded):,}"

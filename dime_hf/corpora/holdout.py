@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import datasets
 import numpy as np
 import pyarrow as pa
-from datasets import Value
 from numpy.typing import NDArray
 
 from dime_hf import columns
@@ -33,14 +32,9 @@ def hold_out_votes(dataset: datasets.Dataset, keep: int, seed: int = 0) -> datas
     if keep < 1:
         raise DistributionError(f"`keep` must be at least 1 annotator, not {keep}")
     tally = Tally.read(dataset)
-    size = columns.distribution_feature(len(tally.classes))
     writes = {
-        VOTE_COUNTS: size,
-        REFERENCE_COUNTS: size,
-        columns.HARD_LABEL: dataset.features[columns.HARD_LABEL],
-        columns.SOFT_LABEL: size,
-        columns.SOFT_LABEL_SOURCE: Value("string"),
-        columns.SOFT_LABEL_VOTES: Value("float32"),
+        **columns.label_features(tally.classes),
+        REFERENCE_COUNTS: columns.distribution_feature(len(tally.classes)),
     }
     held = add_columns(
         dataset,

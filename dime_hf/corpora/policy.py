@@ -154,6 +154,11 @@ class Tally:
         fields = {"policy": dataclasses.asdict(self.policy), "merge": self.label_set.merge}
         return TALLY_LINE + json.dumps(fields)
 
+    def redescribe(self, description: str) -> str:
+        """A dataset's description, with the line of this tally in place of another's."""
+        kept = [line for line in description.splitlines() if not line.startswith(TALLY_LINE)]
+        return "\n".join([*kept, self.describe()])
+
     @classmethod
     def read(cls, dataset: Any) -> Tally:
         """Return the tally that made a dataset's `vote_counts`, from its features and description."""

@@ -9,8 +9,9 @@ import datasets
 import numpy as np
 
 from dime_hf import columns
-from dime_hf.corpora.builder import MISSING_AUDIO, ROWS
+from dime_hf.corpora.builder import MISSING_AUDIO
 from dime_hf.corpora.register import load_dataset
+from dime_hf.corpora.rows import ROWS
 from dime_hf.distribution import entropy
 
 

@@ -19,6 +19,7 @@ from dime_hf.distribution import UNDECIDED, Array
 from dime_hf.errors import CorpusError
 
 logger = logging.getLogger(__name__)
+ROWS = ("voted", "decided", "all")
 
 
 class RowsWanted(Protocol):
