@@ -134,3 +134,24 @@ def smooth(distributions: ArrayLike, epsilon: float) -> Array:
     array = np.asarray(distributions, dtype=float)
     share = epsilon / (array.shape[-1] - 1)
     return share + array * (1 - epsilon - share)
+
+
+def krippendorff_alpha(counts: ArrayLike) -> float:
+    """Agreement of several annotators on classes: Krippendorff's alpha for nominal data, from vote counts (N, C).
+
+    1 is perfect, 0 what chance gives. Rows with fewer than two votes say nothing about agreement and are left out;
+    NaN where none is left, or all votes are for one class. Source: Krippendorff 2011, "Computing Krippendorff's
+    Alpha-Reliability".
+
+    >>> krippendorff_alpha([[3, 0], [0, 3]])
+    1.0
+    """
+    array = as_counts(counts)
+    paired = array[array.sum(-1) >= 2]
+    sizes, marginal = paired.sum(-1), paired.sum(0)
+    total = marginal.sum()
+    expected = total**2 - (marginal**2).sum()
+    if expected <= 0:
+        return float("nan")
+    observed = ((sizes**2 - (paired**2).sum(-1)) / (sizes - 1)).sum()
+    return float(1 - (total - 1) * observed / expected)

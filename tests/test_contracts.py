@@ -19,7 +19,7 @@ PACKAGE = ROOT / "dime_hf"
 LAYERS = (
     ("columns", "errors"), ("stage",), ("distribution",), ("score",), ("evidence",), ("audio",), ("corpora",),
     ("annotate",), ("pool",), ("validate",), ("augment",), ("losses",), ("modeling",), ("cards",), ("trainer",),
-    ("report",), ("hub",),
+    ("report",), ("hub",), ("prepare",),
 )  # fmt: skip
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 METRICS = sorted(

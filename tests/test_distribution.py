@@ -16,7 +16,9 @@ from dime_hf.distribution import (
     js_distance,
     js_divergence,
     kl_divergence,
+    krippendorff_alpha,
     normalize,
+    smooth,
 )
 from dime_hf.errors import DistributionError
 
@@ -72,3 +74,28 @@ def test_small_rounding_is_mended():
 def test_nobody_voted():
     with pytest.raises(DistributionError, match="row 1 has none"):
         normalize([[1, 0], [0, 0]])
+
+
+def alpha_by_pairs(counts):
+    """Krippendorff's alpha from every ordered pair of votes, one by one."""
+    rows = [[label for label, n in enumerate(row) for _ in range(n)] for row in counts if sum(row) >= 2]
+    observed = [
+        (a != b) / (len(row) - 1) for row in rows for i, a in enumerate(row) for j, b in enumerate(row) if i != j
+    ]
+    votes = [label for row in rows for label in row]
+    expected = [a != b for i, a in enumerate(votes) for j, b in enumerate(votes) if i != j]
+    return 1 - (sum(observed) / len(votes)) / (sum(expected) / len(expected))
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), min_size=2, max_size=6))
+def test_krippendorff_alpha_is_that_of_all_pairs(counts):
+    paired = np.array([row for row in counts if sum(row) >= 2]).reshape(-1, 3)
+    if (paired.sum(0) > 0).sum() < 2:
+        assert np.isnan(krippendorff_alpha(counts))
+    else:
+        assert krippendorff_alpha(counts) == pytest.approx(alpha_by_pairs(counts))
+
+
+def test_smoothing_as_published():
+    """EMO-SUPERB's nine classes: 0 -> 0.00625, 1 -> 0.95."""
+    np.testing.assert_allclose(smooth(np.eye(9)[0], 0.05), [0.95] + [0.00625] * 8)

@@ -4,7 +4,7 @@ The builder lives in the library; `load_dataset("dataset_scripts/crema_d", data_
 dime_hf`.
 """
 
-from dime_hf.corpora.prepare import main
+from dime_hf.prepare import main
 
 if __name__ == "__main__":
     main("crema_d")
