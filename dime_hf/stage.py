@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import datasets
+import pyarrow as pa
 
 from dime_hf import columns
 from dime_hf.errors import ColumnError
@@ -78,3 +79,8 @@ def undecoded(dataset: datasets.Dataset) -> datasets.Dataset:
     if not isinstance(feature, datasets.Audio) or not feature.decode:
         return dataset
     return dataset.cast_column(columns.AUDIO, dataclasses.replace(feature, decode=False))
+
+
+def read_column(dataset: datasets.Dataset, column: str) -> pa.Array:
+    """Return a column as it is stored."""
+    return dataset.select_columns([column]).with_format("arrow")[:][column].combine_chunks()

@@ -17,7 +17,7 @@ from dime_hf.corpora.policy import Tally, VotePolicy, inventory
 from dime_hf.corpora.rows import ROWS, label_columns
 from dime_hf.corpora.votes import CastVotes
 from dime_hf.errors import ColumnError, CorpusError, LeakageError, did_you_mean
-from dime_hf.stage import add_columns
+from dime_hf.stage import add_columns, read_column
 
 ROWS_A_BATCH = 10_000
 
@@ -89,5 +89,4 @@ def _check_stage(dataset: datasets.Dataset, classes: Sequence[str]) -> None:
 def _wanted(dataset: datasets.Dataset, rows: str) -> np.ndarray:
     """Places of the rows that are voted on, or decided."""
     column = columns.SOFT_LABEL if rows == "voted" else columns.HARD_LABEL
-    valid = dataset.select_columns([column]).with_format("arrow")[:][column].is_valid()
-    return np.flatnonzero(valid.to_numpy())
+    return np.flatnonzero(read_column(dataset, column).is_valid())

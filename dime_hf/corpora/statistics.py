@@ -14,6 +14,7 @@ from dime_hf import columns
 from dime_hf.corpora.derive import derive
 from dime_hf.corpora.published import Release
 from dime_hf.distribution import UNDECIDED, Array, entropy, krippendorff_alpha, normalize
+from dime_hf.stage import read_column
 
 
 def describe(splits: Mapping[str, datasets.Dataset]) -> str:
@@ -43,19 +44,14 @@ def vote_counts(split: datasets.Dataset) -> Array:
 
 
 def _nulls(split: datasets.Dataset, column: str) -> int:
-    return arrow_column(split, column).null_count
-
-
-def arrow_column(split: datasets.Dataset, column: str) -> pa.ChunkedArray:
-    """A column as it is stored."""
-    return split.select_columns([column]).with_format("arrow")[:][column]
+    return read_column(split, column).null_count
 
 
 def measure(splits: Mapping[str, datasets.Dataset]) -> dict[str, int]:
     """Counts of a corpus by the names that `published` uses: utterances, official labels and votes."""
     found: dict[str, int] = {}
     for name, split in splits.items():
-        classes, labels = columns.classes(split), arrow_column(split, columns.HARD_LABEL)
+        classes, labels = columns.classes(split), read_column(split, columns.HARD_LABEL)
         found[f"{name}: utterances"] = len(split)
         found[f"{name}: undecided"] = labels.null_count
         decided = np.bincount(labels.drop_null().to_numpy(), minlength=len(classes)).tolist()
@@ -106,7 +102,7 @@ def _unlike_votes(split: datasets.Dataset) -> list[str]:
     """Ids of the voted utterances whose official label is not the plurality of their votes."""
     derived = derive(split, rows="all")
     official, decided = (
-        pc.fill_null(arrow_column(part, columns.HARD_LABEL), UNDECIDED).to_numpy() for part in (split, derived)
+        pc.fill_null(read_column(part, columns.HARD_LABEL), UNDECIDED).to_numpy() for part in (split, derived)
     )
     unlike = (official != decided) & (vote_counts(split).sum(-1) > 0)
-    return arrow_column(split, columns.ID).filter(pa.array(unlike)).to_pylist()
+    return read_column(split, columns.ID).filter(pa.array(unlike)).to_pylist()
