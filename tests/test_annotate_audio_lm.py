@@ -27,6 +27,7 @@ from dime_hf.annotate import (
     checkpoints,
     scoring,
     small_audio_lm,
+    tree,
     write_tuned_on,
 )
 from dime_hf.annotate import audio_lm as room
@@ -111,15 +112,55 @@ def tokens_of(folder):
 
 
 def test_scores_themselves_equal_brute_force(folder):
-    """Probabilities hide errors of options that hardly ever win."""
+    """Probabilities hide errors of options that hardly ever win. One question alone, and a tree of them."""
     lm = checkpoints.load(str(folder))
-    options, order = option_words(CLASSES), cyclic_orders(6, 2)[1]
-    messages = [conversation(PROMPTS[2], options, order, text) for text in CLIPS["text"]]
-    scores = lm.score(lm.listen(CLIPS["audio"]), messages, options)
+    options = option_words(CLASSES)
+    without = dataclasses.replace(PROMPTS[1], name="unseen", transcript=False)
+    asked = [(prompt, order) for prompt in (*PROMPTS, without) for order in cyclic_orders(6, 3)]
+    asked.append((PROMPTS[0], (5, 1, 0, 2, 4, 3)))
+    questions = [[conversation(prompt, options, order, text) for text in CLIPS["text"]] for prompt, order in asked]
     expected = [
-        brute_force(folder, PROMPTS[2], order, *row) for row in zip(CLIPS["audio"], CLIPS["text"], strict=True)
+        [brute_force(folder, prompt, order, *row) for row in zip(CLIPS["audio"], CLIPS["text"], strict=True)]
+        for prompt, order in asked
     ]
-    np.testing.assert_allclose(scores, expected, atol=2e-5)
+    recordings = lm.listen(CLIPS["audio"])
+    np.testing.assert_allclose(lm.score(recordings, questions, options), expected, atol=2e-5)
+    np.testing.assert_allclose(lm.score(recordings, questions[4:5], options), expected[4:5], atol=2e-5)
+
+
+def test_what_questions_share_is_computed_once(single, monkeypatch):
+    """The encoder runs once, and all but the words that differ once a recording; caches are kept few at a time."""
+    lm = checkpoints.load(str(single))
+    options = option_words(CLASSES)
+    questions = [
+        [conversation(prompt, options, order, text) for text in CLIPS["text"]]
+        for prompt in PROMPTS
+        for order in cyclic_orders(6, 4)
+    ]
+    heard, rows, tokens = [], [], []
+    forward, encode = type(lm.model).forward, type(lm.model.model.audio_tower).forward
+
+    def counted(self, input_ids, **kwargs):
+        rows.append(len(input_ids))
+        tokens.append(input_ids.numel())
+        return forward(self, input_ids, **kwargs)
+
+    monkeypatch.setattr(type(lm.model), "forward", counted)
+    monkeypatch.setattr(
+        type(lm.model.model.audio_tower), "forward", lambda self, *a, **k: heard.append(1) or encode(self, *a, **k)
+    )
+    recordings = lm.listen(CLIPS["audio"])
+    together = lm.score(recordings, questions, options)
+    assert len(heard) == 1
+    shared = sum(tokens)
+    monkeypatch.setattr(tree, "SEQUENCES", 6)
+    rows.clear()
+    np.testing.assert_allclose(lm.score(recordings, questions, options), together, atol=2e-5)
+    assert max(rows) == 6
+    tokens.clear()
+    alone = [lm.score(recordings, [question], options)[0] for question in questions]
+    assert shared < sum(tokens) / 5
+    np.testing.assert_allclose(alone, together, atol=2e-5)
 
 
 def test_a_batch_answers_like_its_utterances_alone(folder):
@@ -191,7 +232,7 @@ def test_probabilities_that_are_not_finite_are_failures(single, monkeypatch):
 
     def spoilt(self, *arguments):
         scores = score(self, *arguments)
-        scores[1] = np.nan
+        scores[:, 1] = np.nan
         return scores
 
     monkeypatch.setattr(checkpoints.AudioLM, "score", spoilt)

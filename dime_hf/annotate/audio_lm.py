@@ -90,19 +90,21 @@ class AudioLMAnnotator:
         lm = checkpoints.load(self.checkpoint, self.revision, self.dtype, self.device)
         asked = self._asked if questions is None else [self._asked[i] for i in questions]
         heard = _Heard(lm, batch[AUDIO], batch[TEXT])
-        by_question = [self._ask(heard, prompt, order) for prompt, order in asked]
+        scores = heard.scores([self._messages(heard, prompt, order) for prompt, order in asked], self.options)
+        by_question = [
+            [
+                _as_answer(self._proxy(prompt), order, found[row])
+                if row in found
+                else failed(self._proxy(prompt), order, heard.errors[row])
+                for row in range(heard.size)
+            ]
+            for (prompt, order), found in zip(asked, scores, strict=True)
+        ]
         return [list(answers) for answers in zip(*by_question, strict=True)]
 
-    def _ask(self, heard: _Heard, prompt: Prompt, order: tuple[int, ...]) -> list[Answer]:
-        """Answers to one question about every utterance of a batch."""
-        messages = [conversation(prompt, self.options, order, text) for text in heard.texts]
-        scores = heard.scores(messages, self.options)
-        return [
-            _as_answer(self._proxy(prompt), order, scores[row])
-            if row in scores
-            else failed(self._proxy(prompt), order, heard.errors[row])
-            for row in range(heard.size)
-        ]
+    def _messages(self, heard: _Heard, prompt: Prompt, order: tuple[int, ...]) -> list[Messages]:
+        """One question about every recording of a batch."""
+        return [conversation(prompt, self.options, order, text) for text in heard.texts]
 
     @property
     def _asked(self) -> list[tuple[Prompt, tuple[int, ...]]]:
@@ -135,11 +137,14 @@ class _Heard:
         self.texts = [plain(texts[row], lm.processor) for row in sounds]
         self.recordings = lm.listen(list(sounds.values())) if sounds else None
 
-    def scores(self, messages: Sequence[Messages], options: Sequence[str]) -> dict[int, NDArray[np.float64]]:
-        """Log-probabilities (C,), nats, of the `options` by row, one conversation a recording."""
+    def scores(
+        self, questions: Sequence[Sequence[Messages]], options: Sequence[str]
+    ) -> list[dict[int, NDArray[np.float64]]]:
+        """Log-probabilities (C,), nats, of the `options` by question and row; what was not heard is left out."""
         if self.recordings is None:
-            return {}
-        return dict(zip(self.rows, self.lm.score(self.recordings, messages, options), strict=True))
+            return [{} for _ in questions]
+        scores = self.lm.score(self.recordings, questions, options)
+        return [dict(zip(self.rows, of_question, strict=True)) for of_question in scores]
 
 
 def plain(text: str | None, processor: Any) -> str | None:

@@ -112,11 +112,11 @@ class AudioLM:
 
         return Recordings(self.processor, waveforms, self.rate)
 
-    def score(self, recordings: Recordings, conversations: Sequence[Messages], options: Sequence[str]) -> Array:
-        """Log-probabilities (batch, K), nats, of the `options` as answers to one conversation a recording."""
-        from dime_hf.annotate.scoring import score
+    def score(self, recordings: Recordings, questions: Sequence[Sequence[Messages]], options: Sequence[str]) -> Array:
+        """Log-probabilities (Q, batch, K), nats, of the `options` as answers to Q questions about every recording."""
+        from dime_hf.annotate.tree import score_questions
 
-        return score(self.model, recordings, conversations, options)
+        return score_questions(self.model, recordings, questions, options)
 
 
 _loaded: dict[tuple[str | None, ...], AudioLM] = {}  # at most one: two large models would not fit

@@ -11,9 +11,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from dime_hf.errors import AnnotationError
 
@@ -36,12 +34,30 @@ class Recordings:
 
     def ask(self, conversations: Sequence[Messages], device: Any = None) -> dict[str, torch.Tensor]:
         """Model inputs of one conversation a recording, as the processor would return them."""
+        return self.pad(self.tokens(conversations), device)
+
+    def tokens(self, conversations: Sequence[Messages]) -> list[list[int]]:
+        """Token ids of one conversation a recording."""
         texts = [
             render(self.processor, messages, count) for messages, count in zip(conversations, self.counts, strict=True)
         ]
-        tokens = self.processor.tokenizer(texts, padding=True, return_tensors="pt")
-        inputs = {**self.features, "input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
+        return self.processor.tokenizer(texts)["input_ids"]
+
+    def pad(self, tokens: Sequence[Sequence[int]], device: Any = None) -> dict[str, torch.Tensor]:
+        """Model inputs of the recordings and tokens that begin with them, padded on the left."""
+        ids, mask = left_padded(tokens, self.processor.tokenizer.pad_token_id)
+        inputs = {**self.features, "input_ids": ids, "attention_mask": mask}
         return {name: tensor.to(device) for name, tensor in inputs.items()}
+
+
+def left_padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids (N, longest) that all end at the last position, and the mask (N, longest) of what is not `pad`."""
+    ids = torch.full((len(rows), max(map(len, rows))), pad)
+    mask = torch.zeros_like(ids)
+    for place, row in enumerate(rows):
+        ids[place, ids.shape[1] - len(row) :] = torch.tensor(row)
+        mask[place, ids.shape[1] - len(row) :] = 1
+    return ids, mask
 
 
 def render(processor: Any, messages: Messages, count: int) -> str:
@@ -50,26 +66,23 @@ def render(processor: Any, messages: Messages, count: int) -> str:
     return text.replace(processor.audio_token, processor.audio_token * count)
 
 
-def score(
-    model: Any, recordings: Recordings, conversations: Sequence[Messages], options: Sequence[str]
-) -> NDArray[np.float64]:
-    """Log-probabilities (batch, K), nats, of the `options` as answers to one conversation a recording."""
-    tokens = option_tokens(recordings.processor, conversations[0], options)
-    with torch.inference_mode():
-        inputs = recordings.ask(conversations, model.device)
-        return score_recordings(model, inputs, tokens).double().cpu().numpy()
-
-
 def score_recordings(model: Any, inputs: Mapping[str, torch.Tensor], options: Sequence[Sequence[int]]) -> torch.Tensor:
     """`option_log_probabilities`, but the encoder hears no further than the longest recording of the batch.
 
     Qwen2-Audio's encoder always runs over its whole window, 30 s. What is cut off is masked padding: equal scores.
     """
+    with whole_recordings(model, inputs) as heard:
+        return option_log_probabilities(model, heard, options)
+
+
+@contextlib.contextmanager
+def whole_recordings(model: Any, inputs: Mapping[str, torch.Tensor]) -> Iterator[dict[str, torch.Tensor]]:
+    """Let the encoder hear as far as the longest recording of a batch and no further: give the inputs cut there."""
     mask = inputs["feature_attention_mask"]
     frames = frames_to_keep(int(mask.sum(-1).max()), mask.shape[-1])
     heard = {"input_features": inputs["input_features"][..., :frames], "feature_attention_mask": mask[..., :frames]}
     with short_window(model, frames):
-        return option_log_probabilities(model, {**inputs, **heard}, options)
+        yield {**inputs, **heard}
 
 
 def frames_to_keep(longest: int, window: int) -> int:
@@ -125,17 +138,19 @@ def option_log_probabilities(
     `inputs` must be padded on the left: the last position is where every row's answer begins.
     """
     several = max(map(len, options)) > 1
-    with _last_position_only(model):
+    with last_position_only(model):
         prefill = model(**inputs, use_cache=several)
     first = prefill.logits[:, -1].float().log_softmax(-1)
     scores = first[:, [tokens[0] for tokens in options]]
     if not several:
         return scores
-    return scores + _rest(model, inputs["attention_mask"], prefill.past_key_values, options)
+    mask = inputs["attention_mask"]
+    position = torch.full((len(mask),), mask.shape[1], device=mask.device)  # the prefill counted the padding, too
+    return scores + remaining_tokens(model, mask, position, prefill.past_key_values, options)
 
 
 @contextlib.contextmanager
-def _last_position_only(model: Any) -> Iterator[None]:
+def last_position_only(model: Any) -> Iterator[None]:
     """Spare the LM head all positions but the last. Qwen2-Audio takes `logits_to_keep` and ignores it."""
     head = model.get_output_embeddings()
     handle = head.register_forward_pre_hook(lambda _, arguments: (arguments[0][:, -1:],))
@@ -145,15 +160,21 @@ def _last_position_only(model: Any) -> Iterator[None]:
         handle.remove()
 
 
-def _rest(model: Any, prefix_mask: torch.Tensor, cache: Any, options: Sequence[Sequence[int]]) -> torch.Tensor:
-    """Log-probability (batch, K) of what follows every option's first token, given the cache of the prefix."""
+def remaining_tokens(
+    model: Any, prefix_mask: torch.Tensor, position: torch.Tensor, cache: Any, options: Sequence[Sequence[int]]
+) -> torch.Tensor:
+    """Log-probability (batch, K) of what follows every option's first token, given the cache of the prefix.
+
+    `position` (batch,) is where the answer begins. The cache is used up.
+    """
     batch, count = len(prefix_mask), len(options)
     tokens, mask = _rectangle(options, prefix_mask.device)
     cache.batch_repeat_interleave(count)
-    # No position ids: they continue from the cache, where the prefill counted the padding on the left, too.
+    steps = torch.arange(tokens.shape[1] - 1, device=tokens.device)
     logits = model(
         input_ids=tokens[:, :-1].repeat(batch, 1),
         attention_mask=torch.cat([prefix_mask.repeat_interleave(count, 0), mask[:, :-1].repeat(batch, 1)], 1),
+        position_ids=position.repeat_interleave(count)[:, None] + steps,
         past_key_values=cache,
         use_cache=True,
     ).logits

@@ -9,7 +9,7 @@ import torch
 
 from dime_hf import audio, columns
 from dime_hf.annotate import PROMPTS, SmallShape, checkpoints, scoring, small_audio_lm
-from dime_hf.annotate.prompts import conversation, option_words
+from dime_hf.annotate.prompts import conversation, cyclic_orders, option_words
 from dime_hf.corpora import toy
 from tests.bench.timing import compare
 
@@ -49,6 +49,28 @@ def options_vs_sampled10() -> dict[str, Any]:
         return compare("options_vs_sampled10", ours, sampled, unit=f"s for {CLIPS} clips", n=CLIPS, repetitions=3)
     finally:
         torch.set_num_threads(threads)
+
+
+def prompts5_orders4() -> dict[str, Any]:
+    """Baseline: twenty separate passes of ours, one a question, over the same extracted features."""
+    school = toy.school(CLIPS)
+    options = option_words(columns.classes(school))
+    with tempfile.TemporaryDirectory() as folder:
+        lm = checkpoints.load(str(small_audio_lm(folder, label_set=options, shape=SHAPE)))
+    recordings = lm.listen([audio.read(cell, lm.rate) for cell in school[columns.AUDIO]])
+    questions = [
+        [conversation(prompt, options, order, text) for text in school[columns.TEXT]]
+        for prompt in PROMPTS
+        for order in cyclic_orders(len(options), 4)
+    ]
+    return compare(
+        "prompts5_orders4",
+        lambda: lm.score(recordings, questions, options),
+        lambda: [lm.score(recordings, [question], options) for question in questions],
+        unit=f"s for {CLIPS} clips",
+        n=CLIPS * len(questions),
+        repetitions=3,
+    )
 
 
 def inputs(lm: checkpoints.AudioLM, rows: dict[str, list[Any]], options: tuple[str, ...]) -> dict[str, torch.Tensor]:
