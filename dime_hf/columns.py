@@ -37,6 +37,8 @@ ACTIVATION = "activation"
 VALENCE = "valence"
 DOMINANCE = "dominance"
 RELEASED = "released_"  # prefix: the corpus's own figure where it differs from ours
+# made by join: which of the joined datasets a row is from
+CORPUS = "corpus"
 # made by hold_out_votes: (C,) counts of the annotators that no fit may see
 REFERENCE_COUNTS = "reference_counts"
 # made by annotate
@@ -165,7 +167,10 @@ def in_house_order(names: Iterable[str]) -> tuple[str, ...]:
 def groups(batch: Mapping[str, Sequence[Any]]) -> list[str]:
     """Cluster of every row: its speaker, or where unknown its dialog, or itself. What splits and intervals go by."""
     columns = {name: batch[name] for name in (SPEAKER, DIALOG, ID) if name in column_names(batch)}
-    return [
+    clusters = [
         next(f"{name}:{value}" for name, value in zip(columns, values, strict=True) if value is not None)
         for values in zip(*columns.values(), strict=True)
     ]
+    if CORPUS not in column_names(batch):
+        return clusters
+    return [f"{corpus}/{cluster}" for corpus, cluster in zip(batch[CORPUS], clusters, strict=True)]

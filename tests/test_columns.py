@@ -22,6 +22,8 @@ def test_dataset_dict_where_a_split_is_needed():
 def test_groups_fall_back_from_speaker_to_dialog_to_id():
     batch = {"speaker": ["s", None, None], "dialog": ["d", "d", None], "id": ["1", "2", "3"]}
     assert columns.groups(batch) == ["speaker:s", "dialog:d", "id:3"]
+    joined = columns.groups({**batch, "corpus": ["a", "a", "b"]})
+    assert joined == ["a/speaker:s", "a/dialog:d", "b/id:3"]
 
 
 def test_house_order():
