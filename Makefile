@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install quickstart test lint bench clean
+.PHONY: install quickstart test lint bench fuzz clean
 
 install: $(INSTALLED)
 
@@ -27,6 +27,9 @@ lint: install
 
 bench: install
 	$(BIN)/python -m tests.bench
+
+fuzz: install
+	$(BIN)/python -m tests.fuzz --seconds 180
 
 clean:
 	rm -rf .venv outputs build dist *.egg-info bench-results.json

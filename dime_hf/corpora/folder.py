@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from dime_hf.corpora.votes import CastVotes, Vote
@@ -29,7 +30,7 @@ class Block:
     audio: list[str] = dataclasses.field(default_factory=list)
     votes: list[tuple[Vote, ...]] | CastVotes = dataclasses.field(default_factory=list)
     official: list[str | None] = dataclasses.field(default_factory=list)  # raw label of the corpus's consensus
-    fields: dict[str, list[Any]] = dataclasses.field(default_factory=dict)  # any other column of the features
+    fields: dict[str, list[Any] | pa.Array] = dataclasses.field(default_factory=dict)  # other columns of the features
 
     def __len__(self) -> int:
         return len(self.id)
@@ -50,13 +51,16 @@ class Block:
         """The rows for which `wanted` holds."""
         if wanted.all():
             return self
-        votes = self.votes
+        votes, mask = self.votes, pa.array(wanted)
         return Block(
             id=list(itertools.compress(self.id, wanted)),
             audio=list(itertools.compress(self.audio, wanted)),
             votes=votes.of_rows(wanted) if isinstance(votes, CastVotes) else list(itertools.compress(votes, wanted)),
             official=list(itertools.compress(self.official, wanted)),
-            fields={name: list(itertools.compress(values, wanted)) for name, values in self.fields.items()},
+            fields={
+                name: values.filter(mask) if isinstance(values, pa.Array) else list(itertools.compress(values, wanted))
+                for name, values in self.fields.items()
+            },
         )
 
 
@@ -72,9 +76,14 @@ class CorpusFolder(abc.ABC):
     marker: ClassVar[str]  # a glob that matches in the root and nowhere else
 
     def __init__(self, data_dir: str | os.PathLike[str]):
-        self.root = find_root(Path(data_dir).expanduser(), self.marker, self.corpus).as_posix()
+        self.root = find_root(Path(data_dir).expanduser(), type(self)).as_posix()
         self._listed: set[str] = set()  # folders
         self._present: set[str] = set()  # the paths in them
+
+    @classmethod
+    def is_root(cls, folder: Path) -> bool:
+        """Whether a folder holds the corpus directly."""
+        return any(folder.glob(cls.marker))
 
     @abc.abstractmethod
     def label_files(self) -> list[str]:
@@ -95,6 +104,10 @@ class CorpusFolder(abc.ABC):
     @abc.abstractmethod
     def read(self, shards: Sequence[str]) -> Iterator[Block]:
         """Read the utterances of `shards` in corpus order, in blocks of some thousand: each becomes an Arrow table."""
+
+    def late_fields(self, block: Block) -> dict[str, list[Any]]:
+        """Further columns of a block whose rows are all wanted: those that cost a file a row."""
+        return {}
 
     def missing(self, recordings: Collection[str]) -> dict[str, str]:
         """Which of the paths in `recordings` hold none, and why."""
@@ -139,21 +152,24 @@ def read_text(path: str | os.PathLike[str]) -> str:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("latin-1")
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+    if "\r" not in text:
+        return text
+    return text.replace("\r\r\n", "\n").replace("\r\n", "\n").replace("\r", "\n")  # the first one: converted twice
 
 
-def find_root(data_dir: Path, marker: str, corpus: str) -> Path:
+def find_root(data_dir: Path, folder: type[CorpusFolder]) -> Path:
     """Folder that holds the corpus: `data_dir` or one of its children; else `CorpusError` with the nearest match."""
+    corpus = folder.corpus
     if not data_dir.is_dir():
         raise CorpusError(f"`data_dir` for {corpus}: {data_dir} is not a folder.{_nearest_folder(data_dir)}")
     children = sorted(child for child in data_dir.iterdir() if child.is_dir() and not child.name.startswith("."))
     for root in [data_dir, *children]:
-        if any(root.glob(marker)):
+        if folder.is_root(root):
             return root.absolute()
     found = ", ".join(child.name for child in children[:5]) or "no folder"
     raise CorpusError(
-        f"`data_dir` for {corpus}: looked for {marker} in {data_dir} and one level down, found {found}."
-        f"{_nearest_root(data_dir, marker)}"
+        f"`data_dir` for {corpus}: looked for {folder.marker} in {data_dir} and one level down, found {found}."
+        f"{_nearest_root(data_dir, folder)}"
     )
 
 
@@ -166,11 +182,11 @@ def _nearest_folder(missing: Path) -> str:
     return f" Did you mean {parent / close[0]}?" if close else f" The folder {parent} exists, but has no {wanted!r}."
 
 
-def _nearest_root(data_dir: Path, marker: str) -> str:
+def _nearest_root(data_dir: Path, folder: type[CorpusFolder]) -> str:
     """A folder above `data_dir`, or two levels down, that does hold the corpus."""
     above = list(data_dir.absolute().parents)[:3]
     for root in [*above, *sorted(data_dir.glob("*/*/"))]:
-        if any(root.glob(marker)):
+        if folder.is_root(root):
             return f" Did you mean {root}?"
     return ""
 

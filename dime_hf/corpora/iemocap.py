@@ -31,16 +31,20 @@ LABELS = {
     "Excited": "excited", "Frustration": "frustrated", "Surprise": "surprise", "Fear": "fear", "Disgust": "disgust",
     "Other": "other",
 }  # fmt: skip
-TURN = re.compile(
-    r"^\[([\d.]+) - ([\d.]+)\]\s+((Ses\d\d[FM]_\w+)_([FM])\w+)\s+(" + "|".join([*CODES, "xxx"]) + r")\s+"
-    r"\[([\d.]+), ([\d.]+), ([\d.]+)\][ \t]*\n"
-    r"((?:C-.*\n)*)((?:A-.*\n)*)(?:[ \t]*\n)*",
-    re.MULTILINE,
+HEADER = (
+    r"\[(\d+\.?\d*) - (\d+\.?\d*)\][ \t]*((Ses\d\d[FM]_\w+)_([FM])\d{3})[ \t]*("
+    + "|".join([*CODES, "xxx"])
+    + r")[ \t]*\[(\d+\.?\d*), (\d+\.?\d*), (\d+\.?\d*)\][ \t]*\n"
 )
+TURN = re.compile(rf"^{HEADER}((?:C-.*\n)*)((?:A-.*\n)*)(?:[ \t]*\n)*", re.MULTILINE | re.ASCII)
 GROUPS = TURN.groups + 1  # parts that a split makes a turn: what stands before it, and its groups
-CATEGORICAL = re.compile(r"C-([EFM]\d):\s*([^(]*?)\s*(?:\((.*)\))?\s*")  # annotator, labels, comment
-ATTRIBUTES = re.compile(r"A-([EFM]\d):\s*val\s*(\d*);\s*act\s*(\d*);\s*dom\s*(\d*);?\s*(?:\(.*\))?\s*")
-TRANSCRIPT = re.compile(r"^(Ses\d\d[FM]_\S+) \[[\d.]+-[\d.]+\]: ?(.*)$", re.MULTILINE)  # turn, text
+ANNOTATOR = r"(E[1-6]|[FM][1-5]):[ \t]*"
+CATEGORICAL = re.compile(rf"C-{ANNOTATOR}((?:[^;(]*;)+)([ \t]*)\((.*)\)[ \t]*", re.ASCII)  # labels, space, comment
+ATTRIBUTES = re.compile(
+    rf"A-{ANNOTATOR}val[ \t]*([0-6]?);[ \t]*act[ \t]*([0-6]?);[ \t]*dom[ \t]*([0-6]?);?[ \t]*\(.*\)[ \t]*", re.ASCII
+)
+TICK_IN_COMMENT = re.compile(rf"({'|'.join(LABELS)});")  # a parenthesis that got between the labels
+TIMED = re.compile(r"^(Ses\d\d[FM]_\w+_[FM](?:\d{3}|XX\d))[ \t]*\[[\d.]+-[\d.]+\]: ?(.*)$", re.MULTILINE | re.ASCII)
 VALID_RATINGS = {"1", "2", "3", "4", "5"}  # a missing rating was released as 6 (6 - 0) or as nothing
 GENDERS = {"F": "female", "M": "male"}
 RATINGS = (columns.VALENCE, columns.ACTIVATION, columns.DOMINANCE)  # the order of the corpus's files
@@ -91,19 +95,22 @@ class IemocapFolder(CorpusFolder):
 
 def read_dialog(evaluation: str) -> Block:
     """All turns of a dialog, from its evaluation file and its transcript, with the paths of its recordings."""
-    session_folder, name = evaluation.split("/dialog/EmoEvaluation/")
+    session_folder, _, name = evaluation.rpartition("/dialog/EmoEvaluation/")
+    session = session_folder.rpartition("/")[2].lower()
+    duration, ids, dialogs, letters, codes, *released, votes, ratings = read_evaluation(evaluation)
+    if not name.startswith(f"Ses0{session[-1]}"):
+        raise CorpusError(f"{evaluation}: a dialog of another session lies in the folder of {session}")
     texts = read_transcripts(f"{session_folder}/dialog/transcriptions/{name}")
-    session = evaluation.split("/")[-4].lower()
-    start, end, ids, dialogs, letters, codes, *released, votes, ratings = read_evaluation(evaluation)
-    means = [list(values) for values in zip(*ratings, strict=True)] or [[], [], []]
+    if unknown := texts.keys() - set(ids):
+        raise CorpusError(f"{evaluation}: the turn {min(unknown)} is missing; its transcript has it")
     fields: dict[str, list[Any]] = {
-        columns.DURATION: [float(e) - float(s) for s, e in zip(start, end, strict=True)],
+        columns.DURATION: duration,
         columns.TEXT: [texts.get(id) for id in ids],
         columns.SPEAKER: [id[:5] + letter for id, letter in zip(ids, letters, strict=True)],
         columns.GENDER: [GENDERS[letter] for letter in letters],
         columns.SESSION: [session] * len(ids),
         columns.DIALOG: dialogs,
-        **dict(zip(RATINGS, means, strict=True)),
+        **dict(zip(RATINGS, map(list, zip(*ratings, strict=True)), strict=True)),
         **{columns.RELEASED + name: list(map(float, values)) for name, values in zip(RATINGS, released, strict=True)},
     }
     audio = [f"{session_folder}/sentences/wav/{dialog}/{id}.wav" for dialog, id in zip(dialogs, ids, strict=True)]
@@ -113,65 +120,128 @@ def read_dialog(evaluation: str) -> Block:
 def read_evaluation(path: str | os.PathLike[str]) -> list[list[Any]]:
     """Columns of an `EmoEvaluation/<dialog>.txt`, a value a turn; `LabelFileError` names the line outside the grammar.
 
-    They are start, end, turn, dialog, the speaker's letter (the one after the session number is the actor with the
+    They are seconds; turn, dialog, the speaker's letter (the one after the session number is the actor with the
     markers), code, released valence, activation and dominance, as written; the votes; and the mean ratings.
     """
     text = read_text(path) + "\n"
     parts = TURN.split(text)
-    outside, *written, vote_lines, rating_lines = (parts[place::GROUPS] for place in range(GROUPS))
+    outside, start, end, *written, vote_lines, rating_lines = (parts[place::GROUPS] for place in range(GROUPS))
     votes, ratings = [parse_votes(lines) for lines in vote_lines], [mean_ratings(lines) for lines in rating_lines]
-    if None in votes or None in ratings or any(_says(part) for part in outside):
-        _refuse(path, text)
-    return [*written, votes, ratings]
+    duration = [float(e) - float(s) for s, e in zip(start, end, strict=True)]
+    ids, dialogs = written[:2]
+    unreadable = (
+        not all(votes) or None in ratings or any(outside[1:]) or not all(map(_ignored, outside[0].split("\n")))
+    )
+    if unreadable or {_dialog(path)} != set(dialogs) or len(set(ids)) < len(ids) or min(duration) <= 0:
+        raise next(_faults(path, text))
+    return [duration, *written, votes, ratings]
 
 
-def _refuse(path: str | os.PathLike[str], text: str) -> None:
-    """Raise `LabelFileError` for the first line of a file that is outside the grammar."""
-    end = 0
-    for block in TURN.finditer(text):
-        _expect(None, A_TURN, path, text, end, block.start())
-        _expect(_vote, A_VOTE, path, text, *block.span(10))
-        _expect(_rating, A_RATING, path, text, *block.span(11))
+def _dialog(path: str | os.PathLike[str]) -> str:
+    """The dialog that a file is named for."""
+    return os.path.basename(path).removesuffix(".txt")
+
+
+def _ignored(lines: str) -> bool:
+    """Whether lines before the first turn are blank or the file's header."""
+    return all(not line.strip(" \t") or line.startswith("%") for line in lines.split("\n"))
+
+
+def _faults(path: str | os.PathLike[str], text: str) -> Iterator[LabelFileError]:
+    """What is wrong with a file: every line outside the grammar, then every turn that contradicts it."""
+    blocks, end = list(TURN.finditer(text)), 0
+    for block in blocks:
+        yield from _outside(path, text, end, block.start(), A_TURN, _ignored if end == 0 else None)
+        yield from _outside(path, text, *block.span(10), A_VOTE, _vote)
+        yield from _outside(path, text, *block.span(11), A_RATING, _rating)
         end = block.end()
-    _expect(None, A_TURN, path, text, end, len(text))
+    yield from _outside(path, text, end, len(text), A_TURN, None if blocks else _ignored)
+    seen: set[str] = set()
+    for block in blocks:
+        number = text.count("\n", 0, block.start()) + 1
+        if expected := _contradiction(block, _dialog(path), seen):
+            yield LabelFileError(path, number, text.split("\n")[number - 1], expected)
+    yield LabelFileError(path, 1, text.split("\n")[0], A_TURN)  # there is none
 
 
-def _says(part: str) -> bool:
-    """Whether a part of a file is more than blank lines and comments."""
-    return any(line.strip() and not line.startswith("%") for line in part.split("\n")) if part else False
+def _outside(
+    path: str | os.PathLike[str],
+    text: str,
+    start: int,
+    end: int,
+    expected: str,
+    parse: Callable[[str], object] | None = None,
+) -> Iterator[LabelFileError]:
+    """The lines between two places of a file that `parse` cannot read."""
+    lines = text[start:end].removesuffix("\n").split("\n") if start < end else []
+    for number, line in enumerate(lines, start=text.count("\n", 0, start) + 1):
+        if parse is None or not parse(line):
+            yield LabelFileError(path, number, line, expected)
 
 
-def _expect(
-    parse: Callable[[str], object] | None, what: str, path: str | os.PathLike[str], text: str, start: int, end: int
-) -> None:
-    """Raise `LabelFileError` for the first line between two places of a file that `parse` cannot read."""
-    for number, line in enumerate(text[start:end].split("\n"), start=text.count("\n", 0, start) + 1):
-        if line.strip() and not line.startswith("%") and (parse is None or parse(line) is None):
-            raise LabelFileError(path, number, line, what)
+def _contradiction(block: re.Match[str], dialog: str, seen: set[str]) -> str | None:
+    """What would have to be otherwise in a turn whose every line is in the grammar."""
+    start, end, id, of_dialog = block.group(1, 2, 3, 4)
+    known = id in seen
+    seen.add(id)
+    for wrong, expected in (
+        (of_dialog != dialog, f"a turn of the dialog that the file is named for, {dialog}"),
+        (known, "another turn: this one was there already"),
+        (float(end) <= float(start), "a turn that ends after its start"),
+        (not block[10], "a turn with lines C- below"),
+        (parse_votes(block[10]) is None or mean_ratings(block[11]) is None, "a turn with one vote an annotator"),
+    ):
+        if wrong:
+            return expected
+    return None
 
 
 def read_transcripts(path: str) -> dict[str, str]:
-    """Text of every timed line of a `transcriptions/<dialog>.txt`; none where the file is absent."""
+    """Text of every timed line of a `transcriptions/<dialog>.txt`; none where the file is absent.
+
+    Back-channels without a time ("M: Yeah.") and turns that nobody evaluated (`FXX0`, some of them twice) are left
+    out; `LabelFileError` names a turn that cannot be read.
+    """
     if not os.path.isfile(path):
         return {}
-    return {turn: text.strip() for turn, text in TRANSCRIPT.findall(read_text(path))}
+    text = "\n" + read_text(path)
+    timed = TIMED.findall(text)
+    turns = [(turn, words.strip()) for turn, words in timed if turn[-2] != "X"]
+    texts = dict(turns)
+    if len(timed) < text.count("\nSes") or len(texts) < len(turns):
+        raise _damaged_line(path, text)
+    return texts
+
+
+def _damaged_line(path: str, text: str) -> LabelFileError:
+    """The first line of a transcript that is a turn, but cannot be read or was there already."""
+    seen: set[str] = set()
+    damaged = (0, "")
+    for place in enumerate(text.split("\n")):  # the first line is empty
+        match = TIMED.match(place[1])
+        if place[1].startswith("Ses") and (match is None or match[1] in seen):
+            damaged = place
+            break
+        seen.update([match[1]] if match and match[1][-2] != "X" else [])
+    return LabelFileError(path, *damaged, "'turn [start-end]: text', each turn once")
 
 
 @functools.lru_cache(maxsize=1 << 14)  # the same few votes come again and again
 def parse_votes(lines: str) -> tuple[Vote, ...] | None:
-    """The votes of a turn's lines `C-`; None when one is outside the grammar."""
-    votes = [_vote(line) for line in lines.splitlines()]
-    return None if None in votes else tuple(vote for vote in votes if vote)
+    """The votes of a turn's lines `C-`; None when one is outside the grammar, or an annotator voted twice."""
+    votes = [_vote(line) for line in lines.split("\n")[:-1]]
+    annotators = {vote.annotator for vote in votes if vote}
+    return tuple(vote for vote in votes if vote) if len(annotators) == len(votes) else None
 
 
 @functools.lru_cache(maxsize=1 << 14)
 def mean_ratings(lines: str) -> tuple[float | None, float | None, float | None] | None:
     """Mean valence, activation, dominance of the valid external ratings in a turn's lines `A-`, each None without any.
 
-    None in their place when a line is outside the grammar.
+    None in their place when a line is outside the grammar, or an annotator rated twice.
     """
-    ratings = [_rating(line) for line in lines.splitlines()]
-    if None in ratings:
+    ratings = [_rating(line) for line in lines.split("\n")[:-1]]
+    if len({rating[0] for rating in ratings if rating}) < len(ratings):
         return None
     external = [values for annotator, *values in filter(None, ratings) if annotator.startswith("E")]
     valid = [[int(values[scale]) for values in external if values[scale] in VALID_RATINGS] for scale in range(3)]
@@ -181,13 +251,15 @@ def mean_ratings(lines: str) -> tuple[float | None, float | None, float | None] 
 
 @functools.lru_cache(maxsize=1 << 12)
 def _vote(line: str) -> Vote | None:
-    """The vote of a line `C-`; a blank label is no choice."""
+    """The vote of a line `C-`; a blank label is no choice, which only speakers themselves have left blank."""
     match = CATEGORICAL.fullmatch(line)
-    labels = [label.strip() for label in match[2].split(";") if label.strip()] if match else []
-    if match is None or not set(labels) <= LABELS.keys():
+    if match is None or TICK_IN_COMMENT.search(match[4]) or ("\t" in line and "\t" not in match[3]):
         return None
+    labels = [label.strip() for label in match[2].split(";") if label.strip()]
     kind = EXTERNAL if match[1].startswith("E") else SELF
-    return Vote(match[1], kind, tuple(LABELS[label] for label in labels), note=match[3] or "")
+    if not set(labels) <= LABELS.keys() or (kind == EXTERNAL and not labels):
+        return None
+    return Vote(match[1], kind, tuple(LABELS[label] for label in labels), note=match[4])
 
 
 @functools.lru_cache(maxsize=1 << 12)
@@ -205,6 +277,8 @@ class IemocapConfig(CorpusConfig):
 
 
 FOUR_CLASSES = {"angry": ["angry"], "happy": ["happy", "excited"], "neutral": ["neutral"], "sad": ["sad"]}
+FIVE_CLASSES = {**FOUR_CLASSES, "other": ["frustrated", "surprise", "fear", "disgust", "other"]}
+NINE_CLASSES = tuple(name for name in IemocapFolder.inventory if name != "other")
 
 
 class Iemocap(CorpusBuilder):
@@ -212,7 +286,14 @@ class Iemocap(CorpusBuilder):
 
     BUILDER_CONFIG_CLASS = IemocapConfig
     BUILDER_CONFIGS = [
-        IemocapConfig(name="4class", label_set=FOUR_CLASSES, description="Excitement is merged into happiness."),
-        IemocapConfig(name="10class", label_set=IemocapFolder.inventory, description="Every class of the corpus."),
+        IemocapConfig(name=name, label_set=label_set, description=description)
+        for name, label_set, description in (
+            ("4class", FOUR_CLASSES, "Excitement is merged into happiness."),
+            ("4class_pure", tuple(FOUR_CLASSES), "The same classes, without excitement."),
+            ("5class", FIVE_CLASSES, "The four classes, and all others as one (Wu et al. 2022)."),
+            ("6class", ("angry", "happy", "neutral", "sad", "excited", "frustrated"), "The six frequent classes."),
+            ("9class", NINE_CLASSES, "Every class but other (EMO-SUPERB)."),
+            ("10class", IemocapFolder.inventory, "Every class of the corpus."),
+        )
     ]
     DEFAULT_CONFIG_NAME = "4class"

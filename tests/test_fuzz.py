@@ -1,0 +1,45 @@
+"""A short, repeatable part of `python -m tests.fuzz`."""
+
+import pytest
+
+from dime_hf.corpora import crema_d, iemocap
+from tests.fuzz import harness
+from tests.fuzz.__main__ import TARGETS
+
+BY_NAME = {target.name: target for target in TARGETS}
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_mutants_are_parsed_with_all_their_votes_or_refused(name):
+    outcomes = harness.run([BY_NAME[name]], seed=0, mutants=120)[name]
+    assert harness.total(outcomes) == 120
+    assert outcomes["same"]
+    assert outcomes["refused"]
+
+
+def unreadable_lines_are_skipped(lines):
+    votes = [iemocap._vote(line) for line in lines.split("\n")[:-1]]
+    return tuple(vote for vote in votes if vote)
+
+
+def the_last_vote_of_an_annotator_counts(lines):
+    votes = [iemocap._vote(line) for line in lines.split("\n")[:-1]]
+    return None if None in votes else tuple({vote.annotator: vote for vote in votes}.values())
+
+
+@pytest.mark.parametrize("reader", [unreadable_lines_are_skipped, the_last_vote_of_an_annotator_counts])
+def test_a_reader_that_loses_votes_is_found_out(reader, monkeypatch):
+    monkeypatch.setattr(iemocap, "parse_votes", reader)
+    with pytest.raises(harness.MutantError) as found:
+        harness.run([BY_NAME["iemocap evaluation"]], seed=0, mutants=4000)
+    assert found.value.mutant
+
+
+def test_a_reader_that_trusts_damaged_counts_is_found_out(monkeypatch, tmp_path):
+    def trusting(_, clip):
+        return tuple(int(count) if count.isdecimal() else 0 for count in clip.counts)
+
+    monkeypatch.setattr(crema_d.CremaDFolder, "_counts", trusting)
+    with pytest.raises(harness.MutantError) as found:
+        harness.run([BY_NAME["crema_d table"]], seed=0, mutants=4000)
+    assert found.value.save(tmp_path).read_bytes() == found.value.mutant
