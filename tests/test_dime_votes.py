@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import dime_hf
 from dime_hf import VotePolicy, audio, columns
-from dime_hf.corpora import dime_votes
+from dime_hf.corpora.dime_votes import builder
 from dime_hf.errors import CorpusError, LabelFileError
 
 ROOT = Path(__file__).parent.parent
@@ -316,7 +316,7 @@ def test_folds_share_no_speaker(tmp_path):
 @pytest.fixture
 def many(tmp_path, monkeypatch):
     """More utterances than a block has."""
-    monkeypatch.setattr(dime_votes, "BLOCK", 16)
+    monkeypatch.setattr(builder, "BLOCK", 16)
     rng = np.random.default_rng(0)
     names = np.array(["angry", "sad", "calm;sad", "fear"])
     table = {

@@ -85,7 +85,7 @@ class CorpusConfig(datasets.BuilderConfig):
 def code_hash() -> str:
     """Hash of all code that makes the rows: changed code never meets an old cache."""
     package = Path(__file__).parent
-    sources = [package.parent / "columns.py", *sorted(package.glob("*.py"))]
+    sources = [package.parent / "columns.py", *sorted(package.rglob("*.py"))]
     return _hash_python_lines([line for path in sources for line in path.read_text(encoding="utf-8").splitlines()])
 
 
@@ -111,7 +111,7 @@ class CorpusBuilder(datasets.ArrowBasedBuilder):
         inventory = self.config.inventory()
         label_set = self.config.label_set
         if not isinstance(label_set, LabelSet):
-            label_set = LabelSet.of(label_set, inventory)
+            label_set = LabelSet.of(inventory if label_set is None else label_set, inventory)
         return Tally.of(VotePolicy.of(self.config.vote_policy), label_set, inventory)
 
     @functools.cached_property

@@ -166,8 +166,8 @@ class Tally:
         lines = [line for line in (dataset.info.description or "").splitlines() if line.startswith(TALLY_LINE)]
         if not lines:
             raise ColumnError(
-                "`dataset` does not say how its votes were counted (its description is gone): "
-                "load it from the corpus with `load_dataset`"
+                "`dataset` does not say how its votes were counted: its description is gone (load it from the corpus "
+                "with `load_dataset`), or it joins corpora of several policies (give `join` a `vote_policy`)"
             )
         fields = json.loads(lines[-1].removeprefix(TALLY_LINE))
         merge = tuple((raw, name) for raw, name in fields["merge"])

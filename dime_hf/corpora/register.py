@@ -19,7 +19,13 @@ import datasets.load
 
 from dime_hf.errors import CorpusError, did_you_mean
 
-BUILDERS = {"crema_d": "dime_hf.corpora.crema_d", "iemocap": "dime_hf.corpora.iemocap"}
+BUILDERS = {
+    "crema_d": "dime_hf.corpora.crema_d",
+    "dime_votes": "dime_hf.corpora.dime_votes",
+    "iemocap": "dime_hf.corpora.iemocap",
+    "msp_podcast": "dime_hf.corpora.msp_podcast",
+}
+OF_FILES = ("dime_votes",)  # corpora that are no folder of a known layout
 OPT_OUT = "DIME_HF_NO_REGISTER"
 _PATCHED = (datasets.load, datasets.inspect)  # both modules hold the name of their own
 
@@ -57,14 +63,19 @@ def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
         corpus = corpus_of(path)
         if corpus is None:
             return original(path, *args, **kwargs)
-        if kwargs.get("data_files") is not None:
-            raise CorpusError(f"`data_files` means nothing for {corpus}: give its folder as `data_dir`")
+        check_data_files(corpus, kwargs.get("data_files"))
         from dime_hf.corpora.builder import code_hash
 
         return datasets.load.DatasetModule(BUILDERS[corpus], code_hash(), {"dataset_name": corpus})
 
     dataset_module_factory.unwrapped = original  # type: ignore[attr-defined]
     return dataset_module_factory
+
+
+def check_data_files(corpus: str, data_files: Any) -> None:
+    """Raise `CorpusError` for `data_files` of a corpus that is a folder."""
+    if data_files is not None and corpus not in OF_FILES:
+        raise CorpusError(f"`data_files` means nothing for {corpus}: give its folder as `data_dir`")
 
 
 def builder_class(path: str) -> type[datasets.ArrowBasedBuilder]:
@@ -82,6 +93,7 @@ def load_dataset(
     data_dir: str | os.PathLike[str] | None = None,
     split: str | datasets.Split | None = None,
     *,
+    data_files: Any = None,
     cache_dir: str | None = None,
     features: datasets.Features | None = None,
     download_mode: datasets.DownloadMode | str | None = None,
@@ -92,16 +104,19 @@ def load_dataset(
 ) -> Any:
     """Load a corpus: what `datasets.load_dataset` does, independent of `register`, without its arguments for the Hub.
 
-    `path` is the corpus ("iemocap", "crema_d"), `name` its config, `data_dir` its folder, `split` one split or None
-    for all (a `DatasetDict`); further arguments are those of the corpus's config (`rows`, `fold`, `missing_audio`,
-    `label_set`, `vote_policy`, ...). Both calls share one cache. Raises `CorpusError` when the folder is not the
-    corpus.
+    `path` is the corpus ("iemocap", "crema_d"), `name` its config, `data_dir` its folder (`data_files` the votes of
+    "dime_votes"), `split` one split or None for all (a `DatasetDict`); further arguments are those of the corpus's
+    config (`rows`, `fold`, `missing_audio`, `label_set`, `vote_policy`, ...). Both calls share one cache. Raises
+    `CorpusError` when the folder is not the corpus.
     """
-    builder = builder_class(path)(
+    make = builder_class(path)
+    check_data_files(str(corpus_of(path)), data_files)
+    builder = make(
         cache_dir=cache_dir,
         dataset_name=corpus_of(path),
         config_name=name,
         data_dir=None if data_dir is None else os.fspath(data_dir),
+        data_files=data_files,
         features=features,
         **config_kwargs,
     )

@@ -75,6 +75,7 @@ class Rows:
             columns.HUMAN_VOTES: votes.column(self.schema.field(columns.HUMAN_VOTES).type),
             **label_columns(self.tally, counts[wanted], hard_labels[wanted]),
             **block.fields,
+            **self.folder.late_fields(block),
         }
         arrays = [_array(made.get(field.name), field.type, len(block)) for field in self.schema]
         table = pa.table(arrays, schema=self.schema)

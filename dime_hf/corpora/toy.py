@@ -51,7 +51,7 @@ def write(
     if sessions not in range(1, 6):
         raise CorpusError(f"`sessions` must be from 1 to 5, not {sessions}")
     settings = {"utterances": utterances, "annotators": annotators, "sessions": sessions, "seed": seed, "version": 1}
-    if _is_there(root, settings):
+    if is_there(root, settings):
         return root
     unfinished = root.with_name(f"{root.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -64,7 +64,7 @@ def write(
         }
         for dialog in (f"Ses0{session}{actor}_{scene}" for actor in "FM" for scene in SCENES):
             truths |= _write_dialog(unfinished / f"Session{session}", dialog, voices, turns, annotators, seed)
-    _write_truths(unfinished / TRUTH_FILE, truths)
+    write_truths(unfinished / TRUTH_FILE, truths)
     (unfinished / SETTINGS_FILE).write_text(json.dumps(settings))
     unfinished.replace(root)
     return root
@@ -138,7 +138,7 @@ def _inside(raw: Array, label_set: LabelSet) -> Array:
     return normalize(merged)
 
 
-def _is_there(root: Path, settings: dict[str, int]) -> bool:
+def is_there(root: Path, settings: dict[str, Any]) -> bool:
     """Whether `root` holds this toy corpus; raise `CorpusError` when it holds something else."""
     file = root / SETTINGS_FILE
     if file.is_file():
@@ -221,7 +221,7 @@ def _end(turn: _Turn) -> float:
     return turn.start + len(turn.utterance.samples) / SAMPLING_RATE
 
 
-def _write_truths(path: Path, truths: dict[str, Array]) -> None:
+def write_truths(path: Path, truths: dict[str, Array]) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([columns.ID, *INVENTORY])

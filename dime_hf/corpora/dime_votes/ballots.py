@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dime_hf import columns
 from dime_hf.columns import EXTERNAL, ID, SELF
-from dime_hf.corpora.vote_files import A_NUMBER, SEPARATOR, Sheet, codes, first
+from dime_hf.corpora.dime_votes.files import A_NUMBER, SEPARATOR, Sheet, codes, first
 from dime_hf.corpora.votes import CastVotes
 from dime_hf.errors import CorpusError, did_you_mean
 

@@ -22,12 +22,22 @@ from datasets.features.features import generate_from_arrow_type
 from numpy.typing import NDArray
 
 from dime_hf.columns import AUDIO, HARD_LABEL, ID, SPEAKER
-from dime_hf.corpora.ballots import ANNOTATOR, KNOWN, OF_UTTERANCES, OF_VOTES, SPLIT, TEXTS, Ballots, Rules, collect
 from dime_hf.corpora.builder import CorpusBuilder, CorpusConfig
+from dime_hf.corpora.dime_votes.ballots import (
+    ANNOTATOR,
+    KNOWN,
+    OF_UTTERANCES,
+    OF_VOTES,
+    SPLIT,
+    TEXTS,
+    Ballots,
+    Rules,
+    collect,
+)
+from dime_hf.corpora.dime_votes.files import SUFFIXES, Sheet
 from dime_hf.corpora.folder import Block, CorpusFolder
 from dime_hf.corpora.labels import LabelSet
 from dime_hf.corpora.policy import Tally, VotePolicy
-from dime_hf.corpora.vote_files import SUFFIXES, Sheet
 from dime_hf.corpora.votes import CastVotes
 from dime_hf.distribution import UNDECIDED
 from dime_hf.errors import CorpusError, did_you_mean
