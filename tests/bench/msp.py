@@ -62,6 +62,23 @@ def msp2_labels() -> dict[str, Any]:
         return {**row, "quarter_ours": time.perf_counter() - started, "peak_mb": peak_mb(root / "MSP", root / "peak")}
 
 
+def second_load() -> dict[str, Any]:
+    """Baseline: the first load of the same corpus, which reads the label files; the second opens what that wrote."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_labels(root / "MSP", UTTERANCES // 4)
+        rows = load(root / "MSP", root / "again")
+        numbers = itertools.count()
+        return compare(
+            "second_load",
+            lambda: load(root / "MSP", root / "again"),
+            lambda: load(root / "MSP", root / f"first{next(numbers)}"),
+            unit="s a load",
+            n=sum(rows.num_rows.values()),
+            repetitions=3,
+        )
+
+
 def load(corpus: Path, cache: Path) -> datasets.DatasetDict:
     """First load of the labels into an empty cache."""
     return dime_hf.load_dataset("msp_podcast", "9class", corpus, labels_only=True, cache_dir=str(cache))

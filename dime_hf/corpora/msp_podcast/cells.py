@@ -258,7 +258,7 @@ def _json_cells(path: str, records: Callable[[Any], Iterable[tuple[str, Any]]]) 
     ]
     cells = Cells(path, {}, lambda row: _json_place(text, *rows[max(row, 0)][:2]) if rows else (1, ""))
     known = rows[0][2].keys() if rows else ()
-    for row, (_, _, values) in enumerate(rows):
+    for row, (file, name, values) in enumerate(rows):
         if not values or values.keys() != known:
             cells.refuse(row, f"an object with {', '.join(known) or 'plain values'}")
         if not _is_text(file, name, *values.values()):
