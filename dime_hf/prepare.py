@@ -11,6 +11,7 @@ from typing import Any
 import datasets
 
 from dime_hf.corpora.builder import MISSING_AUDIO
+from dime_hf.corpora.leakage import duplicates, leakage
 from dime_hf.corpora.policy import POLICIES
 from dime_hf.corpora.published import PUBLISHED
 from dime_hf.corpora.register import load_dataset
@@ -27,6 +28,8 @@ def main(corpus: str, arguments: Sequence[str] | None = None) -> None:
     given = _parser(corpus).parse_args(arguments)
     loaded = _load(corpus, given, given.config, rows=given.rows, vote_policy=given.vote_policy, fold=given.fold)
     print(describe(loaded))
+    if given.fold:
+        print(leakage(loaded, audio=not given.labels_only))
     if given.save:
         save(loaded, given.save)
         print(f"saved to {given.save}: datasets.load_dataset({given.save!r}); recordings stay where they are")
@@ -34,8 +37,11 @@ def main(corpus: str, arguments: Sequence[str] | None = None) -> None:
         push_to_hub(loaded, given.push_to_hub, include=given.include, private=not given.public)
         print(f"pushed to {given.push_to_hub}: ids and soft labels{''.join(f', {name}' for name in given.include)}")
     if corpus in PUBLISHED and given.check:
-        found = check(_load(corpus, given, WHOLE.get(corpus, given.config), rows="all"), PUBLISHED[corpus])
+        whole = _load(corpus, given, WHOLE.get(corpus, given.config), rows="all")
+        found = check(whole, PUBLISHED[corpus])
         print(found)
+        for same in duplicates(whole):
+            print(f"  the same recording byte for byte: {' = '.join(same)}")
         sys.exit(0 if found else 1)
 
 

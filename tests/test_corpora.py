@@ -322,6 +322,7 @@ def test_prepare_command(toy_root, tmp_path, capsys):
     prepare.main("iemocap", ["--data_dir", str(toy_root), "--save", str(tmp_path / "saved"), "--fold", "2"])
     printed = capsys.readouterr().out
     assert "angry happy neutral sad" in printed
+    assert "compared by id, speaker, dialog, audio, text" in printed
     saved = datasets.load_dataset(str(tmp_path / "saved"))
     loaded = dime_hf.load_dataset("iemocap", data_dir=toy_root, fold=2)
     assert list(saved) == list(loaded)

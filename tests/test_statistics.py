@@ -1,6 +1,7 @@
 """The statistics table and the check against published counts."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -83,8 +84,13 @@ def test_crema_d_is_as_published(crema_d, capsys):
         assert f"beside CREMA-D, {config}" in capsys.readouterr().out
 
 
-def test_the_toy_is_not_iemocap(toy_root, capsys):
+def test_the_toy_is_not_iemocap(toy_root, tmp_path, capsys):
+    root = shutil.copytree(toy_root, tmp_path / "toy")
+    first, second, *_ = sorted((root / "Session1/sentences/wav").glob("*/*.wav"))
+    shutil.copy(first, second)
     with pytest.raises(SystemExit) as ended:
-        prepare.main("iemocap", ["--data_dir", str(toy_root), "--check"])
+        prepare.main("iemocap", ["--data_dir", str(root), "--check"])
     assert ended.value.code == 1
-    assert "session1: utterances" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "session1: utterances" in printed
+    assert f"the same recording byte for byte: {first.stem} = {second.stem}" in printed
