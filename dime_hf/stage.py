@@ -15,23 +15,13 @@ from dime_hf.errors import ColumnError
 Batch = Mapping[str, Sequence[Any]]
 
 
-def add_columns(
-    dataset: datasets.Dataset,
-    function: Callable[..., Mapping[str, Sequence[Any]]],
-    *,
-    reads: Sequence[str],
-    writes: Mapping[str, Any],
-    batch_format: str | None = None,
-    **map_arguments: Any,
-) -> datasets.Dataset:
-    """Map the columns `reads` to the columns `writes` (name to feature), and put these beside the others or in place.
+def add_columns(dataset: datasets.Dataset, function: Callable[..., Any], **how: Any) -> datasets.Dataset:
+    """Map columns to new ones, and put these beside the others or in place; `how` are arguments of `new_columns`.
 
     The same as `dataset.map(function, batched=True, features=...)`, but the columns that `function` does not read
-    (audio, every single vote) are neither decoded nor written again. With `batch_format="arrow"`, `function` takes and
-    returns an Arrow table. `map_arguments` go to `map`.
+    (audio, every single vote) are neither decoded nor written again.
     """
-    made = new_columns(dataset, function, reads=reads, writes=writes, batch_format=batch_format, **map_arguments)
-    return beside(dataset, made)
+    return beside(dataset, new_columns(dataset, function, **how))
 
 
 def new_columns(
@@ -43,7 +33,10 @@ def new_columns(
     batch_format: str | None = None,
     **map_arguments: Any,
 ) -> datasets.Dataset:
-    """Return the dataset of the columns `writes` alone."""
+    """Map the columns `reads` to a dataset of the columns `writes` (name to feature) alone.
+
+    With `batch_format="arrow"`, `function` takes and returns an Arrow table. `map_arguments` go to `map`.
+    """
     columns.require(dataset, *reads)
     if not isinstance(dataset, datasets.Dataset):
         raise ColumnError(f"`dataset` is a stream ({type(dataset).__name__}): load it without `streaming=True`")

@@ -203,7 +203,6 @@ def test_what_cannot_be_heard_is_a_failure_and_spoils_nothing(single, tmp_path):
         "broken.wav: no readable sound": {"bytes": None, "path": str(tmp_path / "broken.wav")},
         "is a git-LFS pointer": str(tmp_path / "pointer.wav"),
         "NaN or infinite": np.full(16_000, np.nan, "float32"),
-        "lasts 10.01 s, but the model hears 10 s": sound(10.01),
         "lasts 0.050 s; the shortest": sound(0.05),
     }
     good = [sound(1, 1), sound(9.999, 2)]
@@ -225,6 +224,23 @@ def test_what_cannot_be_heard_is_a_failure_and_spoils_nothing(single, tmp_path):
             np.testing.assert_allclose(one["distribution"], two["distribution"], atol=1e-5)
     assert all(a["status"] == "failed" for a in annotator.answer(batch(None))[0])
     assert annotator.answer(batch()) == []
+
+
+def test_long_recordings_are_heard_in_windows(folder):
+    """A window of 10 s: 24 s are heard as three times 8 s, and probabilities are averaged."""
+    annotator = AudioLMAnnotator(folder, CLASSES, prompts=PROMPTS[:2], orders=2)
+    long, text = sound(24, 5), "All of it was said."
+    whole = annotator.answer(batch(sound(1, 1), long, sound(10, 2), texts=[None, text, None]))
+    parts = annotator.answer(batch(*np.split(long, 3), texts=[text] * 3))
+    for place, answer in enumerate(whole[1]):
+        windows = [replies[place] for replies in parts]
+        mass = np.mean([np.array(w["distribution"]) * (1 - w["off_option"]) for w in windows], axis=0)
+        np.testing.assert_allclose(answer["distribution"], mass / mass.sum(), atol=1e-5)
+        assert answer["off_option"] == pytest.approx(1 - mass.sum(), abs=1e-5)
+        assert answer["votes"] == 1
+    alone = annotator.answer(batch(sound(10, 2)))[0]
+    for one, two in zip(whole[2], alone, strict=True):
+        np.testing.assert_allclose(one["distribution"], two["distribution"], atol=1e-5)
 
 
 def test_probabilities_that_are_not_finite_are_failures(single, monkeypatch):

@@ -84,8 +84,9 @@ class AudioLMAnnotator:
     def answer(self, batch: Mapping[str, Sequence[Any]], questions: Sequence[int] | None = None) -> list[list[Answer]]:
         """Return for every utterance its answers to `questions` (places in `self.questions`; all if None).
 
-        A recording that cannot be read, or is longer than the encoder's window, and probabilities that are not finite
-        make failed answers; they leave the rest of the batch alone.
+        A recording that is longer than the encoder's window is heard in windows, whose probabilities are averaged. One
+        that cannot be read, and probabilities that are not finite, make failed answers; they leave the rest of the
+        batch alone.
         """
         lm = checkpoints.load(self.checkpoint, self.revision, self.dtype, self.device)
         asked = self._asked if questions is None else [self._asked[i] for i in questions]
@@ -122,29 +123,40 @@ class AudioLMAnnotator:
 
 
 class _Heard:
-    """A batch of utterances as a model hears it: recordings and transcripts of some rows, errors of the others."""
+    """A batch of utterances as a model hears it: recordings and transcripts of some rows, errors of the others.
+
+    What is longer than the encoder's window is heard in equal windows, one after the other.
+    """
 
     def __init__(self, lm: AudioLM, cells: Sequence[Any], texts: Sequence[str | None]):
         self.lm, self.size = lm, len(cells)
         self.errors: dict[int, str] = {}
-        sounds: dict[int, NDArray[np.float32]] = {}
+        self.windows: dict[int, list[NDArray[np.float32]]] = {}  # by row
         for row, cell in enumerate(cells):
             try:
-                sounds[row] = _audible(audio.read(cell, lm.rate), lm)
+                samples = _audible(audio.read(cell, lm.rate), lm.rate)
+                self.windows[row] = np.array_split(samples, -(-len(samples) // lm.window))
             except AudioError as error:
                 self.errors[row] = str(error)
-        self.rows = list(sounds)
-        self.texts = [plain(texts[row], lm.processor) for row in sounds]
-        self.recordings = lm.listen(list(sounds.values())) if sounds else None
+        self.texts = [plain(texts[row], lm.processor) for row, parts in self.windows.items() for _ in parts]
+        sounds = [part for parts in self.windows.values() for part in parts]
+        self.recordings = lm.listen(sounds) if sounds else None
 
     def scores(
         self, questions: Sequence[Sequence[Messages]], options: Sequence[str]
     ) -> list[dict[int, NDArray[np.float64]]]:
-        """Log-probabilities (C,), nats, of the `options` by question and row; what was not heard is left out."""
+        """Log-probabilities (C,), nats, of the `options` by question and row; what was not heard is left out.
+
+        Probabilities are those of an utterance's windows on average.
+        """
         if self.recordings is None:
             return [{} for _ in questions]
         scores = self.lm.score(self.recordings, questions, options)
-        return [dict(zip(self.rows, of_question, strict=True)) for of_question in scores]
+        ends = np.cumsum([len(parts) for parts in self.windows.values()])
+        parts = np.split(scores, ends, axis=1)[:-1]
+        with np.errstate(invalid="ignore"):  # what is NaN stays NaN, and fails
+            by_row = [np.logaddexp.reduce(part, axis=1) - np.log(part.shape[1]) for part in parts]
+        return [dict(zip(self.windows, of_question, strict=True)) for of_question in zip(*by_row, strict=True)]
 
 
 def plain(text: str | None, processor: Any) -> str | None:
@@ -157,15 +169,13 @@ def plain(text: str | None, processor: Any) -> str | None:
     return text
 
 
-def _audible(samples: NDArray[np.float32], lm: AudioLM) -> NDArray[np.float32]:
-    """Return `samples`, or raise `AudioError` where the model would not hear them, or not whole."""
-    seconds, window = len(samples) / lm.rate, lm.window / lm.rate
+def _audible(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
+    """Return `samples`, or raise `AudioError` where the model would not hear them."""
+    seconds = len(samples) / rate
     if not np.isfinite(samples).all():
         raise AudioError("the recording has samples that are NaN or infinite")
     if seconds < SHORTEST:
         raise AudioError(f"the recording lasts {seconds:.3f} s; the shortest that can be judged lasts {SHORTEST} s")
-    if seconds > window:
-        raise AudioError(f"the recording lasts {seconds:.2f} s, but the model hears {window:g} s at a time")
     return samples
 
 

@@ -132,41 +132,64 @@ def read_pairs(path: str, first: str, second: str, expected: str) -> Cells:
 def read_csv(path: str) -> Cells:
     """The known columns of a csv file, chosen by its header; cells are literal texts, `NA` is no gap."""
     try:
-        cells = _parse_csv(path, path)
-    except pa.ArrowInvalid:  # latin-1, a header alone, or a line of another width
+        cells, rows = _parse_csv(path, path)
+    except (pa.ArrowInvalid, KeyError):  # latin-1, a header alone, or a line of another width
         text = read_text(path)
-        _check_widths(path, text)
+        _check_lines(path, text)
         try:
-            cells = _parse_csv(pa.BufferReader(f"{text}\n".encode()), path)
-        except pa.ArrowInvalid as error:
+            cells, rows = _parse_csv(pa.BufferReader(f"{text}\n".encode()), path)
+        except (pa.ArrowInvalid, KeyError) as error:
             raise LabelFileError(path, *_nth_line(path, 0), f"a csv file ({error})") from error
+    if rows + 1 != _count_lines(path):
+        _check_lines(path, read_text(path), strict=True)
     return Cells(path, cells, lambda row: _nth_line(path, row + 1))
 
 
-def _parse_csv(source: Any, path: str) -> dict[str, pa.Array]:
+def _parse_csv(source: Any, path: str) -> tuple[dict[str, pa.Array], int]:
+    """Columns, and the number of rows."""
     known = [name for name in _header(path) if _key(name) in COLUMNS]
+    if len(known) > len({COLUMNS[_key(name)] for name in known}):
+        raise LabelFileError(path, *_nth_line(path, 0), "every column once")
     types = {name: pa.dictionary(pa.int32(), pa.string()) for name in known}
     types |= {name: pa.string() for name in known if COLUMNS[_key(name)] == DETAIL}  # hardly one comes twice
     options = pyarrow.csv.ConvertOptions(column_types=types, include_columns=known, strings_can_be_null=False)
     table = pyarrow.csv.read_csv(source, convert_options=options)
-    return {COLUMNS[_key(name)]: table[name].combine_chunks() for name in known}
+    return {COLUMNS[_key(name)]: table[name].combine_chunks() for name in known}, len(table)
 
 
 def _header(path: str) -> list[str]:
     with io.FileIO(path) as file, io.BufferedReader(file) as lines:
-        first = next((line for line in lines if line.strip()), b"").decode("utf-8-sig", errors="replace")
-    return next(filter(None, csv.reader(first.splitlines())), [])
+        first = next((line for line in lines if line.strip(b"\r\n")), b"").decode("utf-8-sig", errors="replace")
+    try:
+        return next(csv.reader(first.strip("\r\n").split("\r")[:1]), [])
+    except csv.Error:  # longer than any header
+        return []
+
+
+def _count_lines(path: str) -> int:
+    """How many lines end, at least with the file."""
+    count, last = 0, b"\n"
+    with io.FileIO(path) as file:
+        while chunk := file.read(1 << 20):
+            count, last = count + chunk.count(b"\n"), chunk
+    return count + (not last.endswith(b"\n"))
 
 
 def _key(name: str) -> str:
     return name.strip().casefold()
 
 
-def _check_widths(path: str, text: str) -> None:
-    """Raise `LabelFileError` for the first line that has not as many cells as the first."""
+def _check_lines(path: str, text: str, *, strict: bool = False) -> None:
+    """Raise `LabelFileError` for the first line that has not as many cells as the first.
+
+    strict: also for a cell that goes on beyond its line, which may be the last one: it would hide whole votes.
+    """
     width = 0
     for number, line in enumerate(text.split("\n"), start=1):
-        count = len(next(csv.reader([line]), []))
+        try:
+            count = len(next(csv.reader([line], strict=strict), []))
+        except csv.Error as error:
+            raise LabelFileError(path, number, line, f"cells that end in their line ({error})") from error
         width = width or count
         if count not in (0, width):
             raise LabelFileError(path, number, line, f"{width} cells")
@@ -281,6 +304,8 @@ def _is_text(*values: str) -> bool:
 def _load(path: str, text: str) -> _Object:
     try:
         content = json.loads(text, object_pairs_hook=_Object, parse_float=str, parse_int=str, parse_constant=str)
+    except RecursionError as error:
+        raise LabelFileError(path, 1, text[:TEXT_SHOWN], "JSON that is not nested so deeply") from error
     except json.JSONDecodeError as error:
         line = text.split("\n")[error.lineno - 1][:TEXT_SHOWN]
         raise LabelFileError(path, error.lineno, line, f"JSON ({error.msg})") from error

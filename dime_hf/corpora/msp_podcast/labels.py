@@ -35,7 +35,7 @@ SETS = {name: name for name in SPLITS} | {"development": "validation", "dev": "v
 OFFICIAL, SPLIT = "official", "split"  # columns of ours beside those of the data contract
 
 NUMBER = re.compile(r"\d+\.?\d*|\.\d+")
-RATED = re.compile(r"; ?[AVD]: ?\d")  # the end of a vote: after it another one begins
+RATED = re.compile(r"; ?[AVD]: ?(\d|NaN|;)")  # the end of a vote: after it another one begins
 WORKER_NAME = re.compile(r"[\w-]+")
 EXTENSION = re.compile(r"(?i)\.(wav|flac|mp3|ogg|m4a|mp4)$")
 WORD = re.compile(r"\s*(other\s*\([^)]*\)[^,]*|[^,]+)", re.IGNORECASE)  # 1.6 has commas in brackets: "Other (a, b)"
