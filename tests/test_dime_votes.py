@@ -427,12 +427,48 @@ def test_what_cannot_be_read_is_named(tmp_path, text, message):
             '{"id": 1, "annotator": 2, "label": ["sad"]}\n{"id": 1, "annotator": 2, "label": []}\n',
             r"line 2: .*a label",
         ),
+        ('{"id": 1, "label": "sad"}\n{"id": 1, "label": "sad", "label": "angry"}\n', r"line 2: .*every name once"),
+        ('{"id": 1, "label": "sad"}\n{"id": 1, "label": "\\ud800"}\n', r"line 2: expected text, not half of a char"),
+        ('{"id": 1, "label": "sad"}\n\n{"id": 1, "a": ["\\uDC00"]}\n', r"line 3: expected text, not half of a char"),
+        ('{"id": 1, "\\ud83d": "sad"}\n', r"line 1: expected text, not half of a character"),
+        ('{"id": 1, "a": 99999999999999999999}\n', r"the column 'a' has a number of too many digits"),
         ('{"id": 1, "a": 2}\n{"id": 1, "a": "x"}\n', r"the column 'a' has values of different types"),
     ],
 )
 def test_json_lines_that_cannot_be_read_are_named(tmp_path, text, message):
     with pytest.raises(CorpusError, match=rf"votes\.jsonl.*{message}"):
         load(written(tmp_path / "votes.jsonl", text))
+
+
+def test_json_lines_that_are_nested_too_deeply_are_named(tmp_path):
+    path = written(tmp_path / "votes.jsonl", '{"id": 1}\n{"id": 1, "a": ' + "[" * 100_000 + "\n")
+    with pytest.raises(LabelFileError, match=r"votes\.jsonl, line 2: expected a JSON object"):
+        load(path)
+
+
+def test_two_escapes_of_json_are_a_character(tmp_path):
+    path = written(tmp_path / "v.jsonl", '{"id": "a", "annotator": "\\ud83d\\ude00", "label": ["sad", "fear"]}\n')
+    assert load(path)["human_votes"][0][0]["annotator"] == "\U0001f600"
+
+
+def test_the_line_below_a_very_long_one_is_named(tmp_path):
+    path = written(tmp_path / "votes.csv", f"id,annotator,label,note\na,x,sad,{'x' * 140_000}\n\na,y,,\n")
+    with pytest.raises(LabelFileError, match=r"votes\.csv, line 4: expected a label"):
+        load(path)
+
+
+def test_labels_that_would_be_one_are_refused_with_their_file(tmp_path):
+    path = written(tmp_path / "votes.csv", "id,annotator,label\na,x,fearful\na,y,fear\n")
+    with pytest.raises(CorpusError, match=r"votes\.csv: the labels 'fear' and 'fearful' would both become 'fear'"):
+        load(path)
+
+
+def test_names_of_counted_classes(tmp_path):
+    spaced = load(written(tmp_path / "v.csv", "id, angry, sad\na,2,1\n"))
+    assert (spaced.features["hard_label"].names, spaced["vote_counts"][:]) == (["angry", "sad"], [[2, 1]])
+    for name in ("", ";"):  # only at the left, an unnamed column is an index
+        with pytest.raises(CorpusError, match=rf"v\.csv: the name '{name}' of a column of numbers says no label"):
+            load(written(tmp_path / "v.csv", f"id,angry,{name},sad\na,2,3,1\n"))
 
 
 def test_parquet_rows_that_cannot_be_read_are_named(tmp_path):
@@ -569,3 +605,24 @@ def test_counts_come_back_as_written(tmp_path_factory, counts):
     loaded = load(save(folder / "wide.csv", table), rows="all", cache_dir=str(folder / "cache"))
     assert loaded["vote_counts"][:] == counts
     assert [len(votes) for votes in loaded["human_votes"]] == np.sum(counts, axis=1).tolist()
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_null_among_labels_is_no_label(tmp_path, suffix):
+    rows = [
+        {"id": "a", "annotator": "x", "label": ["sad", None], "secondary": [None, "angry"]},
+        {"id": "a", "annotator": "y", "label": ["angry"], "secondary": None},
+    ]
+    path = tmp_path / f"votes{suffix}"
+
+    def made(rows):
+        if suffix == ".parquet":
+            pa.parquet.write_table(pa.Table.from_pylist(rows), path)
+        else:
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    votes = load(made(rows))["human_votes"][0]
+    assert [(vote["choices"], vote["secondary"]) for vote in votes] == [([1], [0]), ([0], [])]
+    with pytest.raises(LabelFileError, match="expected a label"):
+        load(made([*rows, {**rows[0], "label": [None]}]))

@@ -1,8 +1,12 @@
 """A short, repeatable part of `python -m tests.fuzz`."""
 
+import json
+
 import pytest
 
 from dime_hf.corpora import crema_d, iemocap
+from dime_hf.corpora.dime_votes import files
+from dime_hf.corpora.msp_podcast import cells
 from tests.fuzz import harness
 from tests.fuzz.__main__ import TARGETS
 
@@ -43,3 +47,18 @@ def test_a_reader_that_trusts_damaged_counts_is_found_out(monkeypatch, tmp_path)
     with pytest.raises(harness.MutantError) as found:
         harness.run([BY_NAME["crema_d table"]], seed=0, mutants=4000)
     assert found.value.save(tmp_path).read_bytes() == found.value.mutant
+
+
+def test_a_reader_that_keeps_one_vote_of_a_worker_is_found_out(monkeypatch):
+    monkeypatch.setattr(cells, "_workers", lambda entry: dict(entry).items())
+    with pytest.raises(harness.MutantError, match="written are votes on"):
+        harness.run([BY_NAME["msp_podcast json"]], seed=0, mutants=4000)
+
+
+def test_a_reader_that_skips_lines_is_found_out(monkeypatch):
+    def skipping(_, lines):
+        return [json.loads(line) for line in lines if files._is_object(line, dict)]
+
+    monkeypatch.setattr(files, "_json_rows", skipping)
+    with pytest.raises(harness.MutantError):
+        harness.run([BY_NAME["dime_votes lines"]], seed=0, mutants=4000)

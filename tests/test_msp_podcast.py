@@ -385,6 +385,11 @@ def test_a_worker_who_comes_twice_in_json_keeps_both_votes(tmp_path):
         (("WorkerID", "Rater"), 1, "the columns FileName, WorkerID, .* not without WorkerID"),
         (("nixon tape.v2.wav,WORKER00000004", ",WORKER00000004"), 7, "a file"),
         ((",Sad,Sad", ',"Sad,Sad'), 4, "8 cells"),
+        ((",1.5\n", ',"1.5\n'), 2, "cells that end in their line"),  # a column that is not read
+        (("EmoVal,", "EmoAct,"), 1, "every column once"),
+        (("WorkerID,EmoClass_Major", "WorkerID,Workers"), 1, "every column once"),
+        (("Concerned", "x" * 140_000 + ',"'), 2, "cells that end in their line"),
+        (("FileName,", " \nFileName,"), 2, "1 cells"),
     ],
 )
 def test_a_cell_outside_the_grammar_is_named(tree, damage, number, expected):
@@ -404,7 +409,7 @@ def test_a_cell_outside_the_grammar_is_named(tree, damage, number, expected):
         (("4.222222", "4,222222"), 3, "8 cells"),
         (("EmoClass", "Emotion"), 1, "the columns FileName, EmoClass"),
         (("MSP-PODCAST_0001_0009_0036.wav", "MSP-PODCAST_0001_0008.wav"), 3, "a file of its own"),
-        (("Unknown,Unknown", '"Un\nknown",Unknown'), 3, "a speaker"),
+        (("Unknown,Unknown", '"Un\nknown",Unknown'), 3, "cells that end in their line"),
     ],
 )
 def test_a_consensus_outside_the_grammar_is_named(tree, damage, number, expected):
@@ -480,6 +485,38 @@ def test_a_list_outside_the_grammar_is_named(tmp_path, read, text, number):
     path.write_text(text)
     with pytest.raises(LabelFileError, match=rf"list.txt, line {number}: "):
         read(str(path))
+
+
+@pytest.mark.parametrize("rating", ["1.0", "NaN", ""])
+def test_votes_that_ran_together_are_refused(tmp_path, rating):
+    path = tmp_path / "labels.txt"
+    line = f"WORKER00000001; Other-x; Sad; A:{rating}; V:{rating}; D:{rating}"
+    path.write_text(f"a.wav; N; A:2.4; V:4.0; D:2.8;\n{line}{line.replace('Other-x', 'Sad')};\n")
+    with pytest.raises(LabelFileError, match=r"labels\.txt, line 2: expected a primary emotion"):
+        read_worker_votes(str(path))
+
+
+def test_votes_between_stray_quotes_are_not_lost(tree):
+    path = tree / "Labels" / "labels_detailed.csv"
+    lines = DETAILED.splitlines()
+    lines[1], lines[4] = lines[1].replace(",1.5", ',"1.5'), f'{lines[4]}"'
+    for end in ("\n", "\r\n", "\r"):
+        path.write_bytes("".join(f"{line}{end}" for line in lines).encode())
+        with pytest.raises(
+            LabelFileError, match=r"labels_detailed\.csv, line 2: expected cells that end in their line"
+        ):
+            load(tree)
+
+
+def test_json_that_says_no_text_is_named(tmp_path):
+    path = tmp_path / "labels_detailed.json"
+    vote = '"EmoClass_Second": "Sad", "EmoAct": 1, "EmoVal": 1, "EmoDom": 1'
+    path.write_text(f'{{"a.wav": {{\n"WORKER1": {{"EmoClass_Major": "Other-\\ud800", {vote}}}}}}}')
+    with pytest.raises(LabelFileError, match=r"labels_detailed\.json, line 2: expected text, not half of a character"):
+        read_worker_votes(str(path))
+    path.write_text("[" * 100_000)
+    with pytest.raises(LabelFileError, match=r"labels_detailed\.json, line 1: expected JSON that is not nested"):
+        read_worker_votes(str(path))
 
 
 def test_carriage_returns_latin_1_and_a_byte_order_mark(tmp_path):

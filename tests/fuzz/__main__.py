@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
-from tests.fuzz import crema_d, iemocap
+from tests.fuzz import crema_d, dime_votes, iemocap, msp_podcast
 from tests.fuzz.harness import OUTCOMES, MutantError, run, total
 
-TARGETS = [*iemocap.TARGETS, *crema_d.TARGETS]
+TARGETS = [*iemocap.TARGETS, *crema_d.TARGETS, *msp_podcast.TARGETS, *dime_votes.TARGETS]
 
 
 def main() -> int:
@@ -19,6 +20,7 @@ def main() -> int:
     parser.add_argument("--target", choices=[target.name for target in TARGETS], help="one kind of file only")
     parser.add_argument("--save", type=Path, default=Path("outputs/fuzz"), help="folder for a failing file")
     arguments = parser.parse_args()
+    logging.disable(logging.WARNING)  # of columns that are not used, and the like
     targets = [target for target in TARGETS if arguments.target in (None, target.name)]
     try:
         counts = run(targets, seed=arguments.seed, seconds=arguments.seconds)

@@ -105,6 +105,8 @@ def collect(sheets: Sequence[Sheet], metadata: Sequence[Sheet], rules: Rules) ->
     if metadata:
         _check_known(votes, pa.concat_arrays([sheet.texts(ID) for sheet in metadata]), sheets)
     named = Names.of(votes, [name for each in cast for name in each.classes], rules)
+    if rules.rename is True:
+        _check_distinct(named.house, sheets)
     named.check(votes, sheets)
     if columns.HARD_LABEL in utterances.column_names:
         utterances = _official(utterances, named)
@@ -135,8 +137,6 @@ class Names:
         texts = [text for name in (LABEL, SECONDARY) for text in pc.unique(votes[name]).to_pylist() if text]
         written = sorted({choice for text in texts for choice in choices(text)} | set(counted))
         house = {name: rename_label(name, rules.rename) for name in written}
-        if rules.rename is True:
-            _check_distinct(house)
         known = written if rules.classes is None else rules.classes
         inventory = columns.in_house_order(rename_label(name, rules.rename) for name in known)
         return cls(house, inventory, rules.rename)
@@ -177,15 +177,16 @@ def rename_label(name: str, rename: bool | Mapping[str, str]) -> str:
     return ALIASES.get(name.lower(), name) if rename else name
 
 
-def _check_distinct(house: Mapping[str, str]) -> None:
+def _check_distinct(house: Mapping[str, str], sheets: Sequence[Sheet]) -> None:
     """Raise `CorpusError` where two labels, not only two spellings, would become one."""
     spelled: dict[str, str] = {}
     for name, target in house.items():
         other = spelled.setdefault(target, name)
         if other.lower() != name.lower():
             raise CorpusError(
-                f"the labels {other!r} and {name!r} would both become {target!r}: keep them apart with "
-                f"`rename_labels=False`, or say what is meant, as in `rename_labels={{{name!r}: {target!r}}}`"
+                f"{', '.join(sheet.path for sheet in sheets)}: the labels {other!r} and {name!r} would both become "
+                f"{target!r}: keep them apart with `rename_labels=False`, or say what is meant, as in "
+                f"`rename_labels={{{name!r}: {target!r}}}`"
             )
 
 
@@ -226,7 +227,8 @@ def _wide(sheet: Sheet, rules: Rules) -> Cast:
         NOTE: pa.repeat("", len(row)),
     }
     votes = pa.table({ID: sheet.texts(ID).take(pa.array(row)), ROW: row, **texts})
-    return Cast(votes, names, _others(sheet, (*OF_UTTERANCES, *names)))
+    labels = [choice for name in names for choice in choices(name)]
+    return Cast(votes, labels, _others(sheet, (*OF_UTTERANCES, *names)))
 
 
 def _count_columns(sheet: Sheet, classes: Sequence[str] | None) -> list[str]:
@@ -241,6 +243,9 @@ def _count_columns(sheet: Sheet, classes: Sequence[str] | None) -> list[str]:
             f"{sheet.path}: has neither a column {LABEL!r} (a row a vote) nor columns of numbers (counts by class); "
             f"see `column_names`.{did_you_mean(LABEL, sheet.names)}"
         )
+    for name in names:
+        if not choices(name):
+            raise CorpusError(f"{sheet.path}: the name {name!r} of a column of numbers says no label")
     for name in others:
         if name not in names and pa.types.is_string(sheet.values(name).type):
             _check_text(sheet, name)

@@ -8,7 +8,8 @@ import io
 import itertools
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -24,8 +25,9 @@ from dime_hf.errors import CorpusError, LabelFileError, did_you_mean
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (*DELIMITERS, ".parquet", ".jsonl")
-INDEXES = {"", "Unnamed: 0", "__index_level_0__"}  # row numbers that pandas saves beside the data
+INDEXES = {"Unnamed: 0", "__index_level_0__"}  # row numbers that pandas saves; or the first column, without a name
 SEPARATOR = ";"  # between the choices of one vote
+HALF = re.compile(r"\\u[dD][89a-fA-F]")  # an escape of JSON; two of them make a character
 A_NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 
 
@@ -71,7 +73,7 @@ class Sheet:
         column = self._column(name)
         try:
             if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-                column = pc.binary_join(column.cast(pa.list_(pa.string())), SEPARATOR)
+                column = pa.array(map(_json_text, column.to_pylist()), type=pa.string())
             text = column.cast(pa.string())
         except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
             raise CorpusError(f"{self.path}: the column {name!r} is {column.type}, where text is needed") from error
@@ -127,21 +129,23 @@ def line_of(path: str, row: int) -> int:
     suffix = os.path.splitext(path)[1].lower()
     if suffix == ".parquet":
         return row + 1
-    text = read_text(path)
-    if suffix == ".jsonl":
-        return [number for number, line in enumerate(text.split("\n"), start=1) if line.strip()][row]
+    text, header = read_text(path), int(suffix != ".jsonl")
+    if not header or '"' not in text:
+        lines = enumerate(text.split("\n"), start=1)
+        return [number for number, line in lines if (line if header else line.strip())][row + header]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=DELIMITERS[suffix])
     starts, last = [], 0
     for cells in reader:
         starts += [last + 1] if cells else []
         last = reader.line_num
-    return starts[row + 1]  # after the header
+    return starts[row + header]
 
 
 def _renamed(table: pa.Table, names: Mapping[str, str | None]) -> pa.Table:
     """The table under our names, without indexes; a name that is given to another column means that one alone."""
     ours = {written: name for name, written in names.items() if written in table.column_names}
-    hidden = INDEXES | {name for name in names if name != columns.ID or columns.ID in ours.values()}
+    unnamed = {name for name in table.column_names[:1] if not name}
+    hidden = INDEXES | unnamed | {name for name in names if name != columns.ID or columns.ID in ours.values()}
     kept = [name for name in table.column_names if name in ours or name not in hidden]
     return table.select(kept).rename_columns([ours.get(name, name) for name in kept])
 
@@ -198,32 +202,55 @@ def _read_jsonl(path: str, texts: Collection[str]) -> pa.Table:
             made[name] = _json_texts(values) if name in texts else pa.array(values)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise CorpusError(f"{path}: the column {name!r} has values of different types: {error}") from error
+        except OverflowError as error:
+            raise CorpusError(f"{path}: the column {name!r} has a number of too many digits") from error
     return pa.table(made)
 
 
 def _json_rows(path: str, lines: Sequence[str]) -> list[dict[str, Any]]:
     """The object on every line that is not blank."""
     written = [line for line in lines if line.strip()]
-    try:
-        rows = json.loads(f"[{','.join(written)}]")  # at once: five times faster than line by line
-    except ValueError:
+    try:  # at once: five times faster than line by line
+        rows = json.loads(f"[{','.join(written)}]", object_pairs_hook=_distinct)
+    except (ValueError, RecursionError):
         rows = []
     if len(rows) != len(written) or not all(isinstance(row, dict) for row in rows):
         _refuse_json(path, lines)
+    for number, line in enumerate(lines, start=1):
+        if HALF.search(line) and not _is_text(json.loads(line)):
+            raise LabelFileError(path, number, line, "text, not half of a character")
     return rows
 
 
 def _refuse_json(path: str, lines: Sequence[str]) -> NoReturn:
     """Raise `LabelFileError` for the first line that is no object."""
-    wrong = next(number for number, line in enumerate(lines) if line.strip() and not _is_object(line))
-    raise LabelFileError(path, wrong + 1, lines[wrong], "a JSON object")
+    wrong = next(n for n, line in enumerate(lines) if line.strip() and not _is_object(line, _distinct))
+    once = ", with every name once" if _is_object(lines[wrong], dict) else ""
+    raise LabelFileError(path, wrong + 1, lines[wrong], f"a JSON object{once}")
 
 
-def _is_object(line: str) -> bool:
+def _is_object(line: str, make: Callable[[list[tuple[str, Any]]], dict[str, Any]]) -> bool:
     try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
+        return isinstance(json.loads(line, object_pairs_hook=make), dict)
+    except (ValueError, RecursionError):
         return False
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; `ValueError` where a name comes twice, as where two lines have become one."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError(pairs)
+    return values
+
+
+def _is_text(value: Any) -> bool:
+    """Whether all that a value of JSON says is text: an escape may spell half of a surrogate pair."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _json_texts(values: Sequence[Any]) -> pa.Array:
@@ -236,7 +263,7 @@ def _json_texts(values: Sequence[Any]) -> pa.Array:
 
 def _json_text(value: Any) -> str | None:
     if isinstance(value, list):
-        return SEPARATOR.join(map(str, value))
+        return SEPARATOR.join(str(label) for label in value if label is not None)
     return value if value is None else str(value)
 
 

@@ -139,6 +139,7 @@ def read_csv(path: str) -> Cells:
         try:
             cells, rows = _parse_csv(pa.BufferReader(f"{text}\n".encode()), path)
         except (pa.ArrowInvalid, KeyError) as error:
+            _check_lines(path, text, strict=True)
             raise LabelFileError(path, *_nth_line(path, 0), f"a csv file ({error})") from error
     if rows + 1 != _count_lines(path):
         _check_lines(path, read_text(path), strict=True)
@@ -167,12 +168,12 @@ def _header(path: str) -> list[str]:
 
 
 def _count_lines(path: str) -> int:
-    """How many lines end, at least with the file."""
-    count, last = 0, b"\n"
+    """How many lines a file has, blank ones too; -1 where its line ends are not of one kind, or are old."""
+    feeds, returns, last = 0, 0, b"\n"
     with io.FileIO(path) as file:
         while chunk := file.read(1 << 20):
-            count, last = count + chunk.count(b"\n"), chunk
-    return count + (not last.endswith(b"\n"))
+            feeds, returns, last = feeds + chunk.count(b"\n"), returns + chunk.count(b"\r"), chunk
+    return feeds + (not last.endswith(b"\n")) if returns in (0, feeds) else -1
 
 
 def _key(name: str) -> str:
