@@ -4,6 +4,7 @@ import os
 import pickle
 import sqlite3
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -133,3 +134,39 @@ def test_says_when_a_store_is_damaged(tmp_path):
     path.write_bytes(content)
     with pytest.raises(StoreError, match="malformed"), AnswerStore(path) as store:
         store.get(["k1"])
+
+
+def test_stores_of_several_writers_become_one(tmp_path):
+    first, second = AnswerStore(tmp_path / "1.sqlite"), AnswerStore(tmp_path / "2.sqlite")
+    other = {**GOOD, "votes": 2.0}
+    first.put([Entry("k", "u", [GOOD]), Entry("f", "v", [BAD])])
+    second.put([Entry("k", "u", [other]), Entry("l", "w", [GOOD, other]), Entry("f", "v", [BAD])])
+    assert first.merge(second.path) == 2
+    assert first.get(["k", "l"]) == {"k": [GOOD], "l": [GOOD, other]}
+    assert first.merge(second.path) == 0
+    assert (len(second), first.failures) in {(3, 1), (3, 2)}  # one, if both failed within a second
+    with pytest.raises(StoreError, match="there is no answer store"):
+        first.merge(tmp_path / "3.sqlite")
+    (tmp_path / "text.sqlite").write_text("no store at all, but long enough to look like some kind of a file " * 20)
+    with pytest.raises(StoreError, match=r"text\.sqlite"):
+        first.merge(tmp_path / "text.sqlite")
+    first.put([Entry("m", "x", [GOOD])])  # still usable
+
+
+def test_parquet_holds_every_good_answer(tmp_path):
+    store = AnswerStore(tmp_path / "answers.sqlite")
+    assert store.to_parquet(tmp_path / "empty.parquet") == 0
+    store.put([Entry(f"k{n}", f"u{n:02}", [{**GOOD, "draws": [n % 3]}]) for n in range(25)])
+    store.put([Entry("f", "v", [BAD])])
+    assert store.to_parquet(tmp_path / "answers.parquet") == 25
+    rows = pq.read_table(tmp_path / "answers.parquet").to_pylist()
+    assert [row["utterance"] for row in rows] == [f"u{n:02}" for n in range(25)]
+    assert {name: rows[4][name] for name in ("proxy", "order", "distribution", "draws", "votes", "off_option")} == {
+        "proxy": GOOD["proxy"],
+        "order": list(GOOD["order"]),
+        "distribution": GOOD["distribution"],
+        "draws": [1],
+        "votes": 1.0,
+        "off_option": GOOD["off_option"],
+    }
+    assert pq.read_table(tmp_path / "empty.parquet").schema.equals(pq.read_table(tmp_path / "answers.parquet").schema)

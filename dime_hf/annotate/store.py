@@ -11,6 +11,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from dime_hf.annotate.annotator import Answer
 from dime_hf.columns import OK
 from dime_hf.errors import StoreError
@@ -36,6 +39,29 @@ INSERT OR IGNORE INTO answers (key, part, utterance, proxy, "order", distributio
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 RECORD = 'INSERT INTO failures (key, utterance, proxy, "order", error) VALUES (?, ?, ?, ?, ?)'
+TAKE_OVER = (
+    "INSERT OR IGNORE INTO main.answers SELECT * FROM other.answers",
+    "INSERT INTO main.failures SELECT * FROM other.failures EXCEPT SELECT * FROM main.failures",
+)
+READ_ALL = """
+SELECT key, part, utterance, proxy, "order", distribution, draws, votes, off_option, asked_at FROM answers
+ORDER BY utterance, proxy, key, part
+"""
+PAGE = 10_000  # answers at a time
+PARQUET = pa.schema(
+    {
+        "key": pa.string(),
+        "part": pa.int64(),
+        "utterance": pa.string(),
+        "proxy": pa.string(),
+        "order": pa.list_(pa.int64()),
+        "distribution": pa.list_(pa.float64()),
+        "draws": pa.list_(pa.int64()),
+        "votes": pa.float64(),
+        "off_option": pa.float64(),
+        "asked_at": pa.string(),
+    }
+)
 
 
 class Entry(NamedTuple):
@@ -80,6 +106,42 @@ class AnswerStore:
                 RECORD,
                 ((entry.key, entry.utterance, a["proxy"], json.dumps(a["order"]), a["error"]) for entry, a in bad),
             )
+
+    def merge(self, other: str | Path) -> int:
+        """Take over what another store holds, and return how many good answers were new; that store stays as it is.
+
+        So each process of a cluster may write a file of its own. Raises `StoreError` where `other` is no store.
+        """
+        if not Path(other).is_file():
+            raise StoreError(f"`other`: there is no answer store {other}")
+        AnswerStore(other).close()  # of this version, or an error
+        before = len(self)
+        with self._errors():
+            self._connection.execute("ATTACH DATABASE ? AS other", (str(other),))
+        try:
+            with self._transaction():
+                for statement in TAKE_OVER:
+                    self._connection.execute(statement)
+        finally:
+            self._connection.execute("DETACH DATABASE other")
+        return len(self) - before
+
+    def to_parquet(self, path: str | Path) -> int:
+        """Write all good answers to a Parquet file, sorted by utterance and proxy, and return how many.
+
+        Columns: key, part, utterance, proxy, order, distribution, draws, votes, off_option, asked_at.
+        """
+        written = 0
+        with self._errors(), pq.ParquetWriter(path, PARQUET) as writer:
+            rows = self._connection.execute(READ_ALL)
+            while page := rows.fetchmany(PAGE):
+                values = [
+                    [json.loads(value) for value in column] if pa.types.is_list(field.type) else list(column)
+                    for column, field in zip(zip(*page, strict=True), PARQUET, strict=True)
+                ]
+                writer.write_table(pa.table(values, schema=PARQUET))
+                written += len(page)
+        return written
 
     def __len__(self) -> int:
         """Number of good answers held."""

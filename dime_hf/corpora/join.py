@@ -19,7 +19,7 @@ from dime_hf.corpora.derive import ROWS_A_BATCH, derive
 from dime_hf.corpora.policy import Tally, VotePolicy
 from dime_hf.corpora.votes import CastVotes
 from dime_hf.errors import ColumnError, CorpusError
-from dime_hf.stage import add_columns
+from dime_hf.stage import add_columns, read_column
 
 GROUPS = (SPEAKER, SESSION, DIALOG)
 RATINGS = (ACTIVATION, VALENCE, DOMINANCE)
@@ -74,7 +74,7 @@ def _check(name: str, dataset: datasets.Dataset) -> None:
         raise ColumnError(f"`{argument}` is a stream ({type(dataset).__name__}): load it without `streaming=True`")
     if CORPUS in dataset.column_names:
         raise ColumnError(f"`{argument}` has a column {CORPUS!r}: join the corpora that it was made of, or rename it")
-    ids = _column(dataset, ID)
+    ids = read_column(dataset, ID)
     counts = pc.value_counts(ids)
     repeated = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
     if len(repeated):
@@ -88,7 +88,7 @@ def _check_ratings(corpora: Mapping[str, datasets.Dataset], ratings: str | None)
         rated = [
             name
             for name, dataset in corpora.items()
-            if rating in dataset.column_names and _column(dataset, rating).null_count < len(dataset)
+            if rating in dataset.column_names and read_column(dataset, rating).null_count < len(dataset)
         ]
         if len(rated) > 1:
             raise ColumnError(
@@ -205,7 +205,3 @@ def _provenance(name: str, part: datasets.Dataset, policy: VotePolicy) -> str:
     about = (part.info.description or "").partition("\n")[0]
     fields = json.dumps(dataclasses.asdict(policy))
     return f"{name}: {about} Licence: {part.info.license or 'not known'}. Vote policy: {fields}"
-
-
-def _column(dataset: datasets.Dataset, name: str) -> pa.ChunkedArray:
-    return dataset.select_columns([name]).with_format("arrow")[:][name]
