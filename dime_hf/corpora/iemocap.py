@@ -100,13 +100,15 @@ def read_dialog(evaluation: str) -> Block:
     duration, ids, dialogs, letters, codes, *released, votes, ratings = read_evaluation(evaluation)
     if not name.startswith(f"Ses0{session[-1]}"):
         raise CorpusError(f"{evaluation}: a dialog of another session lies in the folder of {session}")
-    texts = read_transcripts(f"{session_folder}/dialog/transcriptions/{name}")
-    if unknown := texts.keys() - set(ids):
-        raise CorpusError(f"{evaluation}: the turn {min(unknown)} is missing; its transcript has it")
+    said = read_transcripts(f"{session_folder}/dialog/transcriptions/{name}")
+    texts = [said.get(id) for id in ids]
+    if len(texts) - texts.count(None) < len(said):
+        raise CorpusError(f"{evaluation}: the turn {min(said.keys() - set(ids))} is missing; its transcript has it")
+    speakers = {letter: name[:5] + letter for letter in GENDERS}
     fields: dict[str, list[Any]] = {
         columns.DURATION: duration,
-        columns.TEXT: [texts.get(id) for id in ids],
-        columns.SPEAKER: [id[:5] + letter for id, letter in zip(ids, letters, strict=True)],
+        columns.TEXT: texts,
+        columns.SPEAKER: [speakers[letter] for letter in letters],
         columns.GENDER: [GENDERS[letter] for letter in letters],
         columns.SESSION: [session] * len(ids),
         columns.DIALOG: dialogs,

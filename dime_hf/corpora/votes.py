@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -109,11 +109,17 @@ class CastVotes:
 def answer_column(answers: Sequence[Answer], inventory: Sequence[str]) -> pa.StructArray:
     """Answers as a struct array, labels as places in `inventory`."""
     place = {raw: number for number, raw in enumerate(inventory)}
-    labels = pa.list_(pa.int64())
     fields = [
         pa.array([answer.kind for answer in answers], type=pa.string()),
-        pa.array([[place[raw] for raw in answer.choices] for answer in answers], type=labels),
-        pa.array([[place[raw] for raw in answer.secondary] for answer in answers], type=labels),
+        _places([answer.choices for answer in answers], place),
+        _places([answer.secondary for answer in answers], place),
         pa.array([answer.note for answer in answers], type=pa.string()),
     ]
     return pa.StructArray.from_arrays(fields, names=["kind", "choices", "secondary", "note"])
+
+
+def _places(lists: Sequence[Sequence[str]], place: Mapping[str, int]) -> pa.ListArray:
+    """Lists of labels as lists of places."""
+    ends = np.cumsum([len(labels) for labels in lists], dtype=np.int32)
+    flat = pa.array([place[label] for labels in lists for label in labels], type=pa.int64())
+    return pa.ListArray.from_arrays(pa.array(np.concatenate([np.zeros(1, dtype=np.int32), ends])), flat)

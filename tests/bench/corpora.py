@@ -39,7 +39,7 @@ def iemocap_labels() -> dict[str, Any]:
             ),
             unit="s a first load",
             n=len(rows),
-            repetitions=9,
+            repetitions=15,
         )
 
 

@@ -55,7 +55,7 @@ def msp2_labels() -> dict[str, Any]:
             ),
             unit="s a first load",
             n=sum(rows.num_rows.values()),
-            repetitions=2,
+            repetitions=5,
         )
         started = time.perf_counter()
         load(root / "quarter", root / "quarter_cache")

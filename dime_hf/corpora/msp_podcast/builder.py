@@ -12,6 +12,7 @@ import functools
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -136,12 +137,16 @@ class MspPodcastFolder(CorpusFolder):
             wanted = "labels_detailed.csv, labels_detailed.json or labels.txt"
             raise CorpusError(f"{self.root}: nobody's votes, looked for {wanted} beside {self.consensus_file}")
         consensus = self.consensus_file or (self.votes_file if self.votes_file.endswith(".txt") else None)
-        return Utterances.of(
-            read_worker_votes(self.votes_file),
-            read_consensus(consensus) if consensus else None,
-            self._sets(),
-            *(read_speakers(self.speakers_file) if self.speakers_file else (None, {})),
-        )
+        with ThreadPoolExecutor() as pool:  # most of the work is Arrow's, which lets the others go on
+            votes = pool.submit(read_worker_votes, self.votes_file)
+            heads = pool.submit(read_consensus, consensus) if consensus else None
+            speakers = pool.submit(read_speakers, self.speakers_file) if self.speakers_file else None
+            return Utterances.of(
+                votes.result(),
+                heads.result() if heads else None,
+                self._sets(),
+                *(speakers.result() if speakers else (None, {})),
+            )
 
     def _block(self, rows: range) -> Block:
         table = self.utterances.table.slice(rows.start, len(rows))

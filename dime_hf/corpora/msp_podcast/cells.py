@@ -37,6 +37,7 @@ VOTE_LINE = r"^\s*(?P<WorkerID>WORKER\d+) ?; ?(?P<answer>.*)" + NUMBERS
 HEAD_LINE = r"^\s*(?P<FileName>[^;]+?) ?; ?(?P<EmoClass>[^;]*?) ?" + NUMBERS
 VOTE_SHAPE = "'WORKER<n>; primary; secondary, ...; A:n; V:n; D:n;'"
 HEAD_SHAPE = "'<file>; <class>; A:n; V:n; D:n;'"
+BLOCK = 1 << 23  # bytes that are parsed at a time: each has dictionaries of its own, which must be made one
 TEXT_SHOWN = 200  # characters of a place in a file that has no lines
 
 T = TypeVar("T")
@@ -154,7 +155,8 @@ def _parse_csv(source: Any, path: str) -> tuple[dict[str, pa.Array], int]:
     types = {name: pa.dictionary(pa.int32(), pa.string()) for name in known}
     types |= {name: pa.string() for name in known if COLUMNS[_key(name)] == DETAIL}  # hardly one comes twice
     options = pyarrow.csv.ConvertOptions(column_types=types, include_columns=known, strings_can_be_null=False)
-    table = pyarrow.csv.read_csv(source, convert_options=options)
+    blocks = pyarrow.csv.ReadOptions(block_size=BLOCK)
+    table = pyarrow.csv.read_csv(source, read_options=blocks, convert_options=options)
     return {COLUMNS[_key(name)]: table[name].combine_chunks() for name in known}, len(table)
 
 

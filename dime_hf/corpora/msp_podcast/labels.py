@@ -28,6 +28,7 @@ SECONDARY = columns.in_house_order(
 )  # fmt: skip
 INVENTORY = columns.in_house_order([*SECONDARY, "other"])
 SPELLINGS = {word: word for word in SECONDARY} | {"dissapointed": "disappointed"}
+SPELT = {spelling: word for word in SECONDARY for spelling in (word, word.capitalize(), f" {word.capitalize()}")}
 UNKNOWN = {"", "unknown", "na", "nan", "none", "null"}  # literal texts, in any case
 RATINGS = dict(zip(cell_files.RATINGS, (columns.ACTIVATION, columns.VALENCE, columns.DOMINANCE), strict=True))
 SPLITS = ("train", "validation", "test", "test1", "test2", "test3")
@@ -206,9 +207,13 @@ def _answer(primary: str, secondary: str) -> Answer:
 @functools.lru_cache(maxsize=1 << 14)  # the same lists come with many primary emotions
 def _words(secondary: str) -> tuple[tuple[str, ...], bool]:
     """The labels of a comma list, and whether something was typed: `Other-...`, and what follows it and is no word."""
+    known = [SPELT.get(word) for word in secondary.split(",")]
+    if None not in known:  # most lists, and three times faster
+        return tuple(label for label in dict.fromkeys(known) if label), False
     labels: dict[str, None] = {}
     anything_typed = False
-    for word in filter(None, map(str.strip, WORD.findall(secondary))):
+    words = WORD.findall(secondary) if "(" in secondary else secondary.split(",")
+    for word in filter(None, map(str.strip, words)):
         try:
             label, typed = _word(word)
         except ValueError:
