@@ -643,7 +643,9 @@ def labels(words):
 
 
 def note(primary, secondary):
-    typed = any(word.removeprefix("Other").strip(" -:()") for word in (primary, *secondary) if label(word) == "other")
+    typed = any(
+        word.strip().removeprefix("Other").strip(" -:()") for word in (primary, *secondary) if label(word) == "other"
+    )
     return f"{primary.strip()}; {','.join(secondary).strip()}" if typed else ""
 
 

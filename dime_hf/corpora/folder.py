@@ -6,6 +6,7 @@ import abc
 import contextlib
 import dataclasses
 import difflib
+import gc
 import hashlib
 import io
 import itertools
@@ -130,6 +131,18 @@ class CorpusFolder(abc.ABC):
     def audio_state(self) -> list[tuple[str, int]]:
         """What tells that a recording came or went: the times of its folders, without looking into them."""
         return [(path.removeprefix(self.root), os.stat(path).st_mtime_ns) for path in self.audio_folders()]
+
+
+@contextlib.contextmanager
+def paused_collector() -> Iterator[None]:
+    """Leave reference cycles alone: a hundred thousand parsed answers set their search off time and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def visible(folder: str, suffix: str = "") -> list[str]:

@@ -22,7 +22,7 @@ from datasets import Value
 
 from dime_hf import columns
 from dime_hf.corpora.builder import CorpusBuilder, CorpusConfig
-from dime_hf.corpora.folder import Block, CorpusFolder, read_text, visible
+from dime_hf.corpora.folder import Block, CorpusFolder, paused_collector, read_text, visible
 from dime_hf.corpora.msp_podcast.cells import FILE
 from dime_hf.corpora.msp_podcast.labels import (
     INVENTORY,
@@ -137,7 +137,7 @@ class MspPodcastFolder(CorpusFolder):
             wanted = "labels_detailed.csv, labels_detailed.json or labels.txt"
             raise CorpusError(f"{self.root}: nobody's votes, looked for {wanted} beside {self.consensus_file}")
         consensus = self.consensus_file or (self.votes_file if self.votes_file.endswith(".txt") else None)
-        with ThreadPoolExecutor() as pool:  # most of the work is Arrow's, which lets the others go on
+        with paused_collector(), ThreadPoolExecutor() as pool:  # Arrow, which does most, lets others go on
             votes = pool.submit(read_worker_votes, self.votes_file)
             heads = pool.submit(read_consensus, consensus) if consensus else None
             speakers = pool.submit(read_speakers, self.speakers_file) if self.speakers_file else None
