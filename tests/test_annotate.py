@@ -135,7 +135,7 @@ def test_an_answer_is_keyed_by_content_not_by_name_or_place(tmp_path):
 def test_failures_are_recorded_and_asked_again(tmp_path, caplog):
     store = AnswerStore(tmp_path / "answers.sqlite")
     annotated = annotate(utterances(5), Teller(fails=("u1", "u3")), store)
-    assert "5 answers asked, 0 from the store, 2 failed (first: u1: would not say)" in caplog.text
+    assert "5 answers asked, 0 from the store, 2 failed (first: u1: model: would not say)" in caplog.text
     assert [row[0]["status"] for row in annotated["answers"]] == ["ok", "failed", "ok", "failed", "ok"]
     assert annotated["answers"][1][0] == {
         "proxy": "teller", "order": [0, 1, 2, 3], "distribution": None, "draws": [], "votes": 0.0, "off_option": None,

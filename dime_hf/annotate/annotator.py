@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, TypedDict, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, TypedDict, get_args, runtime_checkable
 
 from dime_hf.columns import FAILED, OK
+
+# Why an answer failed: the recording, the local model's numbers, words that are no answer, a refusal, and of a remote
+# endpoint its patience, its limits, its faults, our request, and our own budget.
+FailureKind = Literal["audio", "model", "reply", "refusal", "timeout", "rate_limit", "server", "request", "budget"]
+FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
 
 
 class Answer(TypedDict):
@@ -66,21 +71,32 @@ class QuestionAnnotator(Protocol):
     def answer(self, batch: dict[str, list[Any]], questions: Sequence[int] | None = None) -> list[list[Answer]]: ...
 
 
-def succeeded(proxy: str, order: Sequence[int], distribution: Sequence[float], off_option: float) -> Answer:
-    """Return an answer: probabilities (C,) in the order of the classes, and the mass off the options, in [0, 1]."""
+def succeeded(
+    proxy: str,
+    order: Sequence[int],
+    distribution: Sequence[float],
+    off_option: float,
+    draws: Sequence[int] = (),
+    note: str | None = None,
+) -> Answer:
+    """Return an answer: probabilities (C,) in the order of the classes, and the mass off the options, in [0, 1].
+
+    An answer that was drawn has its `draws` (places of classes) and weighs as many votes, one of probabilities weighs
+    one. A `note` goes where the error of a failed answer would stand.
+    """
     return Answer(
         proxy=proxy,
         order=list(order),
         distribution=list(distribution),
-        draws=[],
-        votes=1.0,
+        draws=list(draws),
+        votes=float(len(draws) or 1),
         off_option=off_option,
         status=OK,
-        error=None,
+        error=note,
     )
 
 
-def failed(proxy: str, order: Sequence[int], error: str) -> Answer:
+def failed(proxy: str, order: Sequence[int], error: str, kind: FailureKind = "model") -> Answer:
     """Return the entry of a `proxy` that gave no usable answer: it says why and weighs nothing."""
     return Answer(
         proxy=proxy,
@@ -90,5 +106,14 @@ def failed(proxy: str, order: Sequence[int], error: str) -> Answer:
         votes=0.0,
         off_option=None,
         status=FAILED,
-        error=error,
+        error=f"{kind}: {error}",
     )
+
+
+def failure_kind(error: str) -> str:
+    """Kind of the failure that an `error` tells of.
+
+    >>> failure_kind("timeout: no answer within 60 s")
+    'timeout'
+    """
+    return error.partition(":")[0]

@@ -96,7 +96,7 @@ class AudioLMAnnotator:
             [
                 _as_answer(self._proxy(prompt), order, found[row])
                 if row in found
-                else failed(self._proxy(prompt), order, heard.errors[row])
+                else failed(self._proxy(prompt), order, heard.errors[row], "audio")
                 for row in range(heard.size)
             ]
             for (prompt, order), found in zip(asked, scores, strict=True)

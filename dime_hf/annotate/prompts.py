@@ -16,6 +16,10 @@ SYSTEM = "You hear a person speak and tell which emotion you perceive."
 QUESTION = "Which emotion does the speaker express?"
 TRANSCRIPT = 'The speaker says: "{text}"'
 ANSWER = "Answer with one of these words and nothing else: {options}."
+ANSWER_SHARES = (
+    "Of 100 listeners, how many would choose each of these words? Answer with a JSON object that gives every word its "
+    "share, from 0 to 1, together 1, and with nothing else: {options}."
+)
 
 # Class names that are nouns read badly as an answer about a person; the others are shown as they are.
 OPTION_WORDS: Mapping[str, str] = {
@@ -69,13 +73,14 @@ def cyclic_orders(size: int, count: int) -> tuple[tuple[int, ...], ...]:
 
 
 def conversation(
-    prompt: Prompt, options: Sequence[str], order: Sequence[int], text: str | None
+    prompt: Prompt, options: Sequence[str], order: Sequence[int], text: str | None, answer: str = ANSWER
 ) -> list[dict[str, Any]]:
     """Chat messages that ask `prompt` about one recording, the `options` (C,) listed in `order`.
 
     The audio is a placeholder: the waveform itself goes to the processor. `text` null or empty shows no transcript.
+    `answer` says how to answer, with the options in place of `{options}`.
     """
     lines = [TRANSCRIPT.format(text=text)] if prompt.transcript and text else []
-    lines += [QUESTION, prompt.attention, ANSWER.format(options=", ".join(options[c] for c in order))]
+    lines += [QUESTION, prompt.attention, answer.format(options=", ".join(options[c] for c in order))]
     content = [{"type": "audio"}, {"type": "text", "text": "\n".join(lines)}]
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": content}]
