@@ -139,7 +139,7 @@ def test_failures_are_recorded_and_asked_again(tmp_path, caplog):
     assert [row[0]["status"] for row in annotated["answers"]] == ["ok", "failed", "ok", "failed", "ok"]
     assert annotated["answers"][1][0] == {
         "proxy": "teller", "order": [0, 1, 2, 3], "distribution": None, "draws": [], "votes": 0.0, "off_option": None,
-        "status": "failed", "error": "would not say",
+        "status": "failed", "error": "model: would not say",
     }  # fmt: skip
     assert (len(store), store.failures) == (3, 2)
     recovered = Teller()
