@@ -30,13 +30,13 @@ def options_vs_sampled10() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         lm = checkpoints.load(str(small_audio_lm(folder, label_set=options, shape=SHAPE)))
     batches = [inputs(lm, school[start : start + BATCH], options) for start in range(0, CLIPS, BATCH)]
-    tokens = scoring.option_tokens(lm.processor, conversation(PROMPTS[0], options, range(4), None), options)
+    tokens = scoring.option_tokens(lm.family, conversation(PROMPTS[0], options, range(4), None), options)
     longest = max(map(len, tokens))
 
     @torch.inference_mode()
     def ours() -> None:
         for batch in batches:
-            scoring.score_recordings(lm.model, batch, tokens)
+            scoring.score_recordings(lm.family, batch, tokens)
 
     def sampled() -> None:
         for batch in batches:

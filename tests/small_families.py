@@ -1,0 +1,154 @@
+"""Small random audio LMs of every family that is tried, built in place; their answers depend on what they hear."""
+
+import json
+from pathlib import Path
+
+import torch
+from transformers import (
+    AudioFlamingo3Config,
+    AudioFlamingo3EncoderConfig,
+    AudioFlamingo3ForConditionalGeneration,
+    AudioFlamingo3Processor,
+    PreTrainedTokenizerFast,
+    Qwen2_5OmniThinkerConfig,
+    Qwen2_5OmniThinkerForConditionalGeneration,
+    Qwen2AudioProcessor,
+    Qwen2Config,
+    Qwen3OmniMoeThinkerConfig,
+    Qwen3OmniMoeThinkerForConditionalGeneration,
+    VoxtralConfig,
+    VoxtralForConditionalGeneration,
+    VoxtralProcessor,
+    WhisperFeatureExtractor,
+)
+
+from dime_hf.annotate import PROMPTS, SmallShape, small_audio_lm
+from dime_hf.annotate.prompts import option_words
+from dime_hf.annotate.small import CHAT_TEMPLATE, _tokenizer
+
+OPTIONS = ("angry", "happy", "neutral", "sad", "surprised")
+FAMILIES = ("qwen2_audio", "audioflamingo3", "voxtral", "qwen2_5_omni_thinker", "qwen3_omni_moe_thinker")
+MELS, WIDTH = 16, 32
+ENCODER = dict(num_mel_bins=MELS, encoder_layers=2, encoder_attention_heads=2, encoder_ffn_dim=32, d_model=16)
+TEXT = dict(hidden_size=WIDTH, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
+MISTRAL_TOKENS = (
+    "<unk> <s> </s> [INST] [/INST] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [TOOL_RESULTS] [/TOOL_RESULTS] [TOOL_CALLS] "
+    "[IMG] <pad> [IMG_BREAK] [IMG_END] [PREFIX] [MIDDLE] [SUFFIX] [SYSTEM_PROMPT] [/SYSTEM_PROMPT] [TOOL_CONTENT]"
+)
+VISION = dict(depth=1, hidden_size=16, intermediate_size=16, num_heads=2, out_hidden_size=WIDTH)
+
+
+def build(family: str, folder: Path, whole_words: bool = True) -> Path:
+    """Write a small checkpoint of `family` to `folder`; whole words are options of one token each."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, processor = globals()[f"_{family}"](folder, whole_words)
+        loud(model)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@torch.no_grad()
+def loud(model) -> None:
+    """Blow up random weights, so that every token and every sound moves the answers clearly."""
+    for name, weight in model.named_parameters():
+        if weight.ndim > 1 and "embed_positions" not in name:
+            weight.mul_(6 if "audio_tower" in name or "projector" in name else 4)
+
+
+def _qwen2_audio(folder, whole_words):
+    from dime_hf.annotate import checkpoints
+
+    shape = SmallShape(seconds=4, mel_bins=MELS, encoder_width=16, encoder_layers=2, width=WIDTH)
+    labels = ("angry", "happy", "neutral", "sad", "surprise")
+    assert option_words(labels) == OPTIONS
+    small_audio_lm(folder, label_set=labels, shape=shape, whole_words=whole_words)
+    lm = checkpoints.load(str(folder))
+    return lm.model, lm.processor
+
+
+def _audioflamingo3(_, whole_words):
+    tokenizer = text_tokenizer(whole_words, "<sound>")
+    template = CHAT_TEMPLATE.replace("<|audio_bos|><|AUDIO|><|audio_eos|>", "<sound>")
+    processor = AudioFlamingo3Processor(extractor(4), tokenizer, chat_template=template)
+    encoder = AudioFlamingo3EncoderConfig(**ENCODER, max_source_positions=200)
+    text = Qwen2Config(**TEXT, **text_ids(tokenizer))
+    config = AudioFlamingo3Config(
+        audio_config=encoder, text_config=text, audio_token_id=processor.audio_token_id
+    )
+    return closing(AudioFlamingo3ForConditionalGeneration(config), tokenizer), processor
+
+
+def _qwen2_5_omni_thinker(_, whole_words):
+    tokenizer = text_tokenizer(whole_words)
+    rope = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [1, 1, 2]}
+    config = Qwen2_5OmniThinkerConfig(
+        audio_config={**ENCODER, "n_window": 50, "output_dim": WIDTH, "max_source_positions": 200},
+        vision_config=VISION,
+        text_config={**TEXT, **text_ids(tokenizer), "rope_parameters": rope},
+        audio_token_index=tokenizer.convert_tokens_to_ids("<|AUDIO|>"),
+    )
+    model = Qwen2_5OmniThinkerForConditionalGeneration(config)
+    return closing(model, tokenizer), Qwen2AudioProcessor(extractor(30), tokenizer, chat_template=CHAT_TEMPLATE)
+
+
+def _qwen3_omni_moe_thinker(_, whole_words):
+    tokenizer = text_tokenizer(whole_words)
+    rope = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [1, 1, 2]}
+    experts = dict(moe_intermediate_size=16, num_experts=4, num_experts_per_tok=2)
+    config = Qwen3OmniMoeThinkerConfig(
+        audio_config={**ENCODER, "output_dim": WIDTH, "downsample_hidden_size": 8, "max_source_positions": 200},
+        vision_config={**VISION, "deepstack_visual_indexes": [0]},
+        text_config={**TEXT, **experts, **text_ids(tokenizer), "rope_parameters": rope},
+        audio_token_id=tokenizer.convert_tokens_to_ids("<|AUDIO|>"),
+    )
+    model = Qwen3OmniMoeThinkerForConditionalGeneration(config)
+    return closing(model, tokenizer), Qwen2AudioProcessor(extractor(30), tokenizer, chat_template=CHAT_TEMPLATE)
+
+
+def _voxtral(folder, whole_words):
+    tokenizer = mistral_tokenizer(folder, whole_words)
+    encoder = {**ENCODER, "encoder_ffn_dim": 4 * 16, "max_source_positions": 1500}
+    text = {**TEXT, "vocab_size": tokenizer.vocab_size, "head_dim": 8, "model_type": "llama"}
+    config = VoxtralConfig(audio_config=encoder, text_config=text, audio_token_id=24)
+    return closing(VoxtralForConditionalGeneration(config), tokenizer), VoxtralProcessor(extractor(30), tokenizer)
+
+
+def mistral_tokenizer(folder, whole_words):
+    """A tokenizer of version 7 with the first words of the one that mistral-common ships, and Voxtral's audio."""
+    import mistral_common
+    from transformers import MistralCommonBackend
+
+    source = Path(mistral_common.__file__).parent / "data" / "tekken_240911.json"
+    content = json.loads(source.read_text())
+    vocabulary = content["vocab"][: 30_000 if whole_words else 700]
+    named = dict(enumerate(MISTRAL_TOKENS.split())) | {24: "[AUDIO]", 25: "[BEGIN_AUDIO]", 34: "[TRANSCRIBE]"}
+    special = [{"rank": n, "token_str": named.get(n, f"<SPECIAL_{n}>"), "is_control": True} for n in range(40)]
+    sizes = {"default_vocab_size": len(vocabulary) + 40, "default_num_special_tokens": 40, "version": "v7"}
+    mel = {"num_mel_bins": MELS, "hop_length": 160, "window_size": 400}
+    heard = {"sampling_rate": 16_000, "frame_rate": 12.5, "audio_encoding_config": mel, "chunk_length_s": 30}
+    content = {"config": content["config"] | sizes, "vocab": vocabulary, "special_tokens": special, "audio": heard}
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    (Path(folder) / "tekken.json").write_text(json.dumps(content))
+    return MistralCommonBackend(tokenizer_path=str(Path(folder) / "tekken.json"))
+
+
+def text_tokenizer(whole_words, *more) -> PreTrainedTokenizerFast:
+    tokenizer = _tokenizer(PROMPTS, OPTIONS if whole_words else (), ())
+    tokenizer.add_special_tokens({"additional_special_tokens": list(more)}, replace_extra_special_tokens=False)
+    return tokenizer
+
+
+def text_ids(tokenizer):
+    ids = dict(bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    return {"vocab_size": len(tokenizer), "tie_word_embeddings": False, **ids}
+
+
+def extractor(seconds):
+    return WhisperFeatureExtractor(feature_size=MELS, chunk_length=seconds)
+
+
+def closing(model, tokenizer):
+    model.generation_config.update(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    return model.eval()
