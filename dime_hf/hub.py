@@ -21,6 +21,7 @@ ALWAYS = (
     columns.SOFT_LABEL_ENTROPY_LOW,
     columns.SOFT_LABEL_ENTROPY_HIGH,
 )
+HUB_LICENCES = {"ODbL": "odbl"}  # the start of a corpus's licence, and what the Hub calls it
 INCLUDE = {  # what can be named, and the columns that go with it
     "audio": (columns.AUDIO, columns.DURATION),
     "text": (columns.TEXT,),
@@ -56,9 +57,14 @@ def push_to_hub(
     token = push_arguments.get("token")
     card = DatasetCard.load(repo, token=token)
     card.text = _card(first, shared, include)
-    card.data.license = "other"
+    card.data.license = _hub_licence(first.info.license or "")
     card.push_to_hub(repo, token=token, commit_message="Card")
     return commit
+
+
+def _hub_licence(licence: str) -> str:
+    """The Hub's name of a corpus's licence; "other" for what is not among the free ones."""
+    return next((name for start, name in HUB_LICENCES.items() if licence.startswith(start)), "other")
 
 
 def _shared(split: datasets.Dataset, include: Collection[str]) -> datasets.Dataset:

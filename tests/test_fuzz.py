@@ -6,7 +6,7 @@ import pytest
 
 from dime_hf.corpora import crema_d, iemocap
 from dime_hf.corpora.dime_votes import files
-from dime_hf.corpora.msp_podcast import cells
+from dime_hf.corpora.msp_podcast import forms
 from tests.fuzz import harness
 from tests.fuzz.__main__ import TARGETS
 
@@ -50,7 +50,7 @@ def test_a_reader_that_trusts_damaged_counts_is_found_out(monkeypatch, tmp_path)
 
 
 def test_a_reader_that_keeps_one_vote_of_a_worker_is_found_out(monkeypatch):
-    monkeypatch.setattr(cells, "_workers", lambda entry: dict(entry).items())
+    monkeypatch.setattr(forms, "workers", lambda entry: dict(entry).items())
     with pytest.raises(harness.MutantError, match="written are votes on"):
         harness.run([BY_NAME["msp_podcast json"]], seed=0, mutants=4000)
 

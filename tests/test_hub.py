@@ -9,8 +9,10 @@ import sys
 import pytest
 
 import dime_hf
+from dime_hf.corpora.crema_d import CremaDFolder
+from dime_hf.corpora.iemocap import IemocapFolder
 from dime_hf.errors import ColumnError
-from dime_hf.hub import INCLUDE, push_to_hub
+from dime_hf.hub import INCLUDE, _hub_licence, push_to_hub
 from tests.conftest import ROOT
 
 SCRIPT = """
@@ -94,7 +96,13 @@ def test_labels_alone_are_the_default(hub, toy_root, tmp_path):
     card = files["README.md"].decode()
     assert "angry, happy, neutral, sad" in card
     assert "Votes are counted by" in card
+    assert "license: other" in card
     assert not any(b"RIFF" in content for content in files.values())
+
+
+def test_a_free_licence_stands_in_the_cards_head_by_the_hubs_name_for_it():
+    assert _hub_licence(CremaDFolder.licence) == "odbl"
+    assert _hub_licence(IemocapFolder.licence) == _hub_licence("") == "other"
 
 
 def test_more_goes_by_name(hub, toy_root, tmp_path):

@@ -64,6 +64,11 @@ def test_a_plurality_outside_the_label_set_decides_nothing():
     assert decide(votes, outside="other") == "other"
 
 
+def test_no_class_is_added_for_what_lies_outside_where_nothing_does():
+    everything = LabelSet.of(INVENTORY, INVENTORY)
+    assert Tally.of(VotePolicy(outside="other"), everything, INVENTORY).classes == everything.classes
+
+
 @given(st.lists(st.lists(st.sampled_from(INVENTORY), min_size=1, max_size=3, unique=True), min_size=1, max_size=6))
 def test_no_vote_is_lost_when_the_rest_is_kept(ballots):
     votes = [vote(*choices) for choices in ballots]

@@ -30,7 +30,7 @@ class Block:
     id: list[str] = dataclasses.field(default_factory=list)
     audio: list[str] = dataclasses.field(default_factory=list)
     votes: list[tuple[Vote, ...]] | CastVotes = dataclasses.field(default_factory=list)
-    official: list[str | None] = dataclasses.field(default_factory=list)  # raw label of the corpus's consensus
+    official: list[str | None] | pa.Array = dataclasses.field(default_factory=list)  # raw label of the consensus
     fields: dict[str, list[Any] | pa.Array] = dataclasses.field(default_factory=dict)  # other columns of the features
 
     def __len__(self) -> int:
@@ -53,15 +53,16 @@ class Block:
         if wanted.all():
             return self
         votes, mask = self.votes, pa.array(wanted)
+
+        def kept(values: Any) -> Any:
+            return values.filter(mask) if isinstance(values, pa.Array) else list(itertools.compress(values, wanted))
+
         return Block(
-            id=list(itertools.compress(self.id, wanted)),
-            audio=list(itertools.compress(self.audio, wanted)),
-            votes=votes.of_rows(wanted) if isinstance(votes, CastVotes) else list(itertools.compress(votes, wanted)),
-            official=list(itertools.compress(self.official, wanted)),
-            fields={
-                name: values.filter(mask) if isinstance(values, pa.Array) else list(itertools.compress(values, wanted))
-                for name, values in self.fields.items()
-            },
+            id=kept(self.id),
+            audio=kept(self.audio),
+            votes=votes.of_rows(wanted) if isinstance(votes, CastVotes) else kept(votes),
+            official=kept(self.official),
+            fields={name: kept(values) for name, values in self.fields.items()},
         )
 
 

@@ -86,8 +86,8 @@ class Tally:
 
     @classmethod
     def of(cls, policy: VotePolicy, label_set: LabelSet, inventory: Sequence[str]) -> Tally:
-        """Make a tally; with `outside="other"` the label set grows to cover the whole inventory."""
-        if policy.outside == "other":
+        """Make a tally; with `outside="other"` the label set grows to cover the whole inventory, unless it does."""
+        if policy.outside == "other" and set(inventory) - set(label_set.class_of):
             inside = dict(label_set.merge)
             merged: dict[str, list[str]] = {name: [] for name in (*label_set.classes, "other")}
             for raw in inventory:
@@ -115,8 +115,10 @@ class Tally:
     def ticks(self, votes: CastVotes) -> Array:
         """(N, R) votes by raw label under the policy, fractional where choices share a vote."""
         single = self.answer_ticks(votes)
-        labels = range(len(self.inventory))
-        return np.stack([np.bincount(votes.row, single[votes.answer, raw], votes.rows) for raw in labels], axis=1)
+        ticks = np.zeros((votes.rows, len(self.inventory)))
+        for raw in np.flatnonzero(single.any(axis=0)):
+            ticks[:, raw] = np.bincount(votes.row, single[votes.answer, raw], votes.rows)
+        return ticks
 
     def answer_ticks(self, votes: CastVotes) -> Array:
         """(A, R) what each different answer gives to each raw label."""

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Audio
 from numpy.typing import NDArray
 
@@ -62,9 +63,7 @@ class Rows:
 
     def _table(self, block: Block) -> pa.Table:
         """Arrow table of the wanted rows of a block; fields that a corpus does not know are null."""
-        votes = CastVotes.of(block.votes, self.tally.inventory)
-        ticks = self.tally.ticks(votes)
-        counts, hard_labels = self.tally.count(ticks), self._hard_labels(block, ticks)
+        votes, counts, hard_labels = self._counted(block)
         wanted = self._wanted(counts, hard_labels)
         block, votes = block.where(wanted), votes.of_rows(wanted)
         missing = self._missing(block)
@@ -81,6 +80,17 @@ class Rows:
         table = pa.table(arrays, schema=self.schema)
         return table.filter(table[columns.AUDIO].is_valid()) if self.config.missing_audio == "drop" else table
 
+    def wanted(self, block: Block) -> NDArray[np.bool_]:
+        """Which rows of a block a table would have, by their votes: a mask (N,)."""
+        _, counts, hard_labels = self._counted(block)
+        return self._wanted(counts, hard_labels)
+
+    def _counted(self, block: Block) -> tuple[CastVotes, Array, NDArray[np.int64]]:
+        """Votes, counts (N, C) and hard labels (N,) of a block."""
+        votes = CastVotes.of(block.votes, self.tally.inventory)
+        ticks = self.tally.ticks(votes)
+        return votes, self.tally.count(ticks), self._hard_labels(block, ticks)
+
     def _wanted(self, counts: Array, hard_labels: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which rows to keep: a mask (N,)."""
         everything = np.ones(len(counts), dtype=bool)
@@ -89,10 +99,9 @@ class Rows:
     def _hard_labels(self, block: Block, ticks: Array) -> NDArray[np.int64]:
         if not self.tally.follows_the_corpus:
             return self.tally.decide(ticks)
-        class_of = self.tally.label_set.class_of
-        return np.array(
-            [class_of.get(raw, UNDECIDED) if raw is not None else UNDECIDED for raw in block.official], int
-        )
+        labels, classes = zip(*self.tally.label_set.class_of.items(), strict=True)
+        official = pc.index_in(_array(block.official, pa.string(), len(block)), pa.array(labels))
+        return np.array([*classes, UNDECIDED])[pc.fill_null(official, -1).to_numpy()]
 
     def _missing(self, block: Block) -> NDArray[np.bool_]:
         """Which rows have no recording: a mask (N,); remembered for the report."""
@@ -131,12 +140,16 @@ def fixed_lists(values: Array, valid: NDArray[np.bool_] | None = None) -> pa.Fix
 
 def _audio_cells(paths: Sequence[str], missing: NDArray[np.bool_]) -> pa.StructArray:
     """Audio cells that point to files, null where the file is missing."""
+    if missing.all():
+        return pa.nulls(len(paths), Audio.pa_type)
     fields = [pa.nulls(len(paths), pa.binary()), pa.array(paths, type=pa.string())]
     return pa.StructArray.from_arrays(fields, names=["bytes", "path"], mask=pa.array(missing)).cast(Audio.pa_type)
 
 
-def _durations(paths: Sequence[str], missing: NDArray[np.bool_]) -> list[float | None]:
+def _durations(paths: Sequence[str], missing: NDArray[np.bool_]) -> list[float | None] | pa.Array:
     """Seconds from the files' headers."""
+    if missing.all():
+        return pa.nulls(len(paths), pa.float32())
     return [None if absent else audio.duration(path) for path, absent in zip(paths, missing, strict=True)]
 
 

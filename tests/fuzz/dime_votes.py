@@ -14,9 +14,10 @@ from typing import Any
 
 from dime_hf import columns
 from dime_hf.columns import EXTERNAL, ID
-from dime_hf.corpora.dime_votes.ballots import OF_VOTES, Rules, choices, rename_label
 from dime_hf.corpora.dime_votes.builder import TRAIN, DimeVotesFolder
-from dime_hf.corpora.dime_votes.files import A_NUMBER
+from dime_hf.corpora.dime_votes.files import A_NUMBER, choices
+from dime_hf.corpora.dime_votes.labels import rename_label
+from dime_hf.corpora.dime_votes.sheets import OF_VOTES, Rules
 from tests.fuzz.harness import Parsed, Target
 
 LONG, WIDE, LINES = "long.csv", "wide.csv", "long.jsonl"

@@ -1,4 +1,4 @@
-"""From tables that a user brings to utterances and their votes: a row a vote (long), or counts by class (wide).
+"""From the votes and facts of several files to utterances and the votes on each.
 
 Every refused value is named with its file and line. Nothing is read twice, and no vote is a Python object.
 """
@@ -6,11 +6,9 @@ Every refused value is named with its file and line. Nothing is read twice, and 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import logging
 import os
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -18,33 +16,28 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dime_hf import columns
-from dime_hf.columns import EXTERNAL, ID, SELF
-from dime_hf.corpora.dime_votes.files import A_NUMBER, SEPARATOR, Sheet, codes, first
+from dime_hf.columns import ID
+from dime_hf.corpora.dime_votes.files import Sheet, codes, first
+from dime_hf.corpora.dime_votes.labels import Names, check_distinct, rename_label
+from dime_hf.corpora.dime_votes.sheets import (
+    ANNOTATOR,
+    KIND,
+    LABEL,
+    NOTE,
+    NUMBERS,
+    ROW,
+    SECONDARY,
+    SHEET,
+    TEXTS,
+    Rules,
+    other_columns,
+    read_votes,
+    unique_ids,
+)
 from dime_hf.corpora.votes import CastVotes
-from dime_hf.errors import CorpusError, did_you_mean
+from dime_hf.errors import CorpusError
 
 logger = logging.getLogger(__name__)
-
-ANNOTATOR, LABEL, KIND, SECONDARY, NOTE = "annotator", "label", "kind", "secondary", "note"
-OF_VOTES = (ANNOTATOR, LABEL, KIND, SECONDARY, NOTE)
-SPLIT = "split"
-TEXTS = (
-    columns.AUDIO, columns.TEXT, columns.SPEAKER, columns.GENDER, columns.SESSION, columns.DIALOG, SPLIT,
-    columns.HARD_LABEL,
-)  # fmt: skip
-NUMBERS = (columns.DURATION, columns.ACTIVATION, columns.VALENCE, columns.DOMINANCE)
-OF_UTTERANCES = (ID, *TEXTS, *NUMBERS)
-KNOWN = (*OF_UTTERANCES, *OF_VOTES)
-MADE = set(columns.corpus_features(["x", "y"], ["x", "y"])) - set(KNOWN)  # columns that no file may bring
-SHEET, ROW = "_sheet", "_row"  # where a value was written
-MOST_VOTES = 1000  # of one class on one utterance: a larger number is a year or a measure, no count
-ALIASES = {
-    **{name: name for name in columns.EMOTIONS},
-    "anger": "angry", "happiness": "happy", "joy": "happy", "joyful": "happy", "neutrality": "neutral",
-    "neutral state": "neutral", "sadness": "sad", "excitement": "excited", "frustration": "frustrated",
-    "surprised": "surprise", "fearful": "fear", "afraid": "fear", "disgusted": "disgust",
-    "contemptuous": "contempt", "others": "other",
-}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,24 +64,6 @@ class Ballots:
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class Rules:
-    """How files are to be understood: see `DimeVotesConfig`, whose arguments these are."""
-
-    classes: tuple[str, ...] | None = None
-    rename: bool | Mapping[str, str] = True
-    anonymous: bool = False
-    audio_dir: str | None = None
-
-
-class Cast(NamedTuple):
-    """What a file of votes holds: votes, a row each; classes that it counts; columns that are kept as they are."""
-
-    votes: pa.Table
-    classes: Sequence[str] = ()
-    others: Sequence[str] = ()
-
-
 def collect(sheets: Sequence[Sheet], metadata: Sequence[Sheet], rules: Rules) -> Ballots:
     """Votes of all `sheets`, and what they and `metadata` tell of each utterance.
 
@@ -97,8 +72,8 @@ def collect(sheets: Sequence[Sheet], metadata: Sequence[Sheet], rules: Rules) ->
     for sheet in metadata:
         sheet.require(ID)
         unique_ids(sheet)
-    cast = [_long(sheet, rules) if LABEL in sheet.names else _wide(sheet, rules) for sheet in sheets]
-    told = [_facts(sheet, _others(sheet, [ID]), rules) for sheet in metadata]
+    cast = [read_votes(sheet, rules) for sheet in sheets]
+    told = [_facts(sheet, other_columns(sheet, [ID]), rules) for sheet in metadata]
     told += [_facts(sheet, votes.others, rules) for sheet, votes in zip(sheets, cast, strict=True)]
     utterances = _merge(told, [*metadata, *sheets])
     votes = pa.concat_tables(_placed(each.votes, number) for number, each in enumerate(cast)).combine_chunks()
@@ -106,178 +81,11 @@ def collect(sheets: Sequence[Sheet], metadata: Sequence[Sheet], rules: Rules) ->
         _check_known(votes, pa.concat_arrays([sheet.texts(ID) for sheet in metadata]), sheets)
     named = Names.of(votes, [name for each in cast for name in each.classes], rules)
     if rules.rename is True:
-        _check_distinct(named.house, sheets)
+        check_distinct(named.house, sheets)
     named.check(votes, sheets)
     if columns.HARD_LABEL in utterances.column_names:
         utterances = _official(utterances, named)
     return Ballots(utterances, _cast(votes, utterances[ID].combine_chunks(), named))
-
-
-def unique_ids(sheet: Sheet) -> None:
-    """Raise `LabelFileError` for the second row with the same id."""
-    place, different = codes(sheet.required_texts(ID, "an id"))
-    if len(different) < len(place):
-        again = np.ones(len(place), dtype=bool)
-        again[np.unique(place, return_index=True)[1]] = False
-        row = int(np.argmax(again))
-        sheet.refuse(row, different[place[row]].as_py(), "an id that no other row has")
-
-
-@dataclasses.dataclass(frozen=True)
-class Names:
-    """What labels are called: house names for common spellings, others as they were written."""
-
-    house: Mapping[str, str]  # of every label that a vote names
-    inventory: tuple[str, ...]
-    rename: bool | Mapping[str, str]
-
-    @classmethod
-    def of(cls, votes: pa.Table, counted: Sequence[str], rules: Rules) -> Names:
-        """Names of all labels; the inventory is `rules.classes`, or what `votes` name and the `counted` classes."""
-        texts = [text for name in (LABEL, SECONDARY) for text in pc.unique(votes[name]).to_pylist() if text]
-        written = sorted({choice for text in texts for choice in choices(text)} | set(counted))
-        house = {name: rename_label(name, rules.rename) for name in written}
-        known = written if rules.classes is None else rules.classes
-        inventory = columns.in_house_order(rename_label(name, rules.rename) for name in known)
-        return cls(house, inventory, rules.rename)
-
-    def check(self, votes: pa.Table, sheets: Sequence[Sheet]) -> None:
-        """Raise `LabelFileError` for the first vote that names a label outside the inventory."""
-        outside = {name for name, house in self.house.items() if house not in self.inventory}
-        for name in (LABEL, SECONDARY) if outside else ():
-            for number, text in enumerate(votes[name].to_pylist()):
-                if not outside.isdisjoint(choices(text or "")):
-                    sheet, row = (votes[place][number].as_py() for place in (SHEET, ROW))
-                    sheets[sheet].refuse(row, text, f"labels out of `classes`: {', '.join(self.inventory)}")
-
-    def places(self, texts: pa.Array) -> pa.ListArray:
-        """Places in the inventory of the choices that each text names."""
-        place = {name: self.inventory.index(house) for name, house in self.house.items()}
-        lists = [[place[choice] for choice in choices(text or "")] for text in texts.to_pylist()]
-        return pa.array(lists, type=pa.list_(pa.int64()))
-
-
-def choices(text: str) -> list[str]:
-    """Labels that a cell names.
-
-    >>> choices("Sad; Angry;")
-    ['Sad', 'Angry']
-    """
-    return [choice.strip() for choice in text.split(SEPARATOR) if choice.strip()]
-
-
-def rename_label(name: str, rename: bool | Mapping[str, str]) -> str:
-    """Name of a label by the table of common spellings (True), by the user's own, or as it is (False).
-
-    >>> rename_label("Anger", True), rename_label("Calm", True), rename_label("Anger", {"Calm": "neutral"})
-    ('angry', 'Calm', 'Anger')
-    """
-    if isinstance(rename, Mapping):
-        return rename.get(name, name)
-    return ALIASES.get(name.lower(), name) if rename else name
-
-
-def _check_distinct(house: Mapping[str, str], sheets: Sequence[Sheet]) -> None:
-    """Raise `CorpusError` where two labels, not only two spellings, would become one."""
-    spelled: dict[str, str] = {}
-    for name, target in house.items():
-        other = spelled.setdefault(target, name)
-        if other.lower() != name.lower():
-            raise CorpusError(
-                f"{', '.join(sheet.path for sheet in sheets)}: the labels {other!r} and {name!r} would both become "
-                f"{target!r}: keep them apart with `rename_labels=False`, or say what is meant, as in "
-                f"`rename_labels={{{name!r}: {target!r}}}`"
-            )
-
-
-def _long(sheet: Sheet, rules: Rules) -> Cast:
-    """Votes of a sheet of one vote a row; other columns than the known ones are not used."""
-    sheet.require(ID, *([] if rules.anonymous else [ANNOTATOR]))
-    rows = sheet.table.num_rows
-    empty = pa.nulls(rows, pa.string())
-    texts = {name: sheet.texts(name) if name in sheet.names else empty for name in OF_VOTES}
-    texts[KIND], texts[NOTE] = pc.fill_null(texts[KIND], EXTERNAL), pc.fill_null(texts[NOTE], "")
-    wrong = pc.invert(pc.is_in(texts[KIND], pa.array([EXTERNAL, SELF])))
-    if pc.any(wrong).as_py():
-        sheet.refuse(first(wrong), texts[KIND][first(wrong)], f"the kind {EXTERNAL!r} or {SELF!r}")
-    place, different = codes(texts[LABEL])
-    blank = np.array([not choices(text or "") for text in different.to_pylist()], dtype=bool)[place]
-    if blank.any():
-        row = int(np.argmax(blank))
-        sheet.refuse(row, texts[LABEL][row].as_py(), "a label")
-    if unused := _others(sheet, KNOWN):
-        near = {name: difflib.get_close_matches(name.lower(), KNOWN, n=1, cutoff=0.75) for name in unused}
-        hints = [f"{name!r} (did you mean {close[0]!r}?)" if close else repr(name) for name, close in near.items()]
-        logger.warning("%s: columns not used: %s", sheet.path, ", ".join(hints))
-    return Cast(pa.table({ID: sheet.required_texts(ID, "an id"), ROW: np.arange(rows), **texts}))
-
-
-def _wide(sheet: Sheet, rules: Rules) -> Cast:
-    """Votes of a sheet of counts by class, an anonymous one a count; other columns are kept."""
-    names = _count_columns(sheet, rules.classes)
-    unique_ids(sheet)
-    counts = np.stack([_counts(sheet, name) for name in names], axis=1)
-    row, label = np.divmod(np.repeat(np.arange(counts.size), counts.ravel()), len(names))
-    empty = pa.nulls(len(row), pa.string())
-    texts = {
-        ANNOTATOR: empty,
-        LABEL: pa.array(names, type=pa.string()).take(pa.array(label)),
-        KIND: pa.repeat(EXTERNAL, len(row)),
-        SECONDARY: empty,
-        NOTE: pa.repeat("", len(row)),
-    }
-    votes = pa.table({ID: sheet.texts(ID).take(pa.array(row)), ROW: row, **texts})
-    labels = [choice for name in names for choice in choices(name)]
-    return Cast(votes, labels, _others(sheet, (*OF_UTTERANCES, *names)))
-
-
-def _count_columns(sheet: Sheet, classes: Sequence[str] | None) -> list[str]:
-    sheet.require(ID, *([LABEL] if ANNOTATOR in sheet.names else []))
-    if classes is not None:
-        sheet.require(*classes)
-        return list(classes)
-    others = _others(sheet, KNOWN)
-    names = [name for name in others if sheet.numeric(name)]
-    if not names:
-        raise CorpusError(
-            f"{sheet.path}: has neither a column {LABEL!r} (a row a vote) nor columns of numbers (counts by class); "
-            f"see `column_names`.{did_you_mean(LABEL, sheet.names)}"
-        )
-    for name in names:
-        if not choices(name):
-            raise CorpusError(f"{sheet.path}: the name {name!r} of a column of numbers says no label")
-    for name in others:
-        if name not in names and pa.types.is_string(sheet.values(name).type):
-            _check_text(sheet, name)
-    return names
-
-
-def _check_text(sheet: Sheet, name: str) -> None:
-    """Raise `LabelFileError` where a column of text has numbers too: it may hold counts, one of them misspelt."""
-    column = sheet.values(name)
-    number = pc.match_substring_regex(column, A_NUMBER)
-    if pc.any(number).as_py():
-        other = first(pc.fill_null(pc.invert(number), False))
-        sheet.refuse(other, column[other].as_py(), f"a whole count in the column {name!r} (or name the `classes`)")
-
-
-def _counts(sheet: Sheet, name: str) -> NDArray[np.int64]:
-    """Counts (N,) of a class; an empty cell is none."""
-    values = pc.fill_null(sheet.numbers(name, "a whole count of votes"), 0.0).to_numpy()
-    wrong = (values < 0) | (values > MOST_VOTES) | (values != np.floor(values))
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        expected = f"a whole count from 0 to {MOST_VOTES} in the column {name!r} (votes are ticks; see `classes`)"
-        sheet.refuse(row, f"{values[row]:g}", expected)
-    return values.astype(np.int64)
-
-
-def _others(sheet: Sheet, known: Sequence[str]) -> list[str]:
-    """Columns of a sheet beside those, which must not be named like a column that is made here."""
-    for name in sheet.names:
-        if name in MADE:
-            raise CorpusError(f"{sheet.path}: the column {name!r} would hide the one that is made from the votes")
-    return [name for name in sheet.names if name not in known]
 
 
 def _facts(sheet: Sheet, others: Sequence[str], rules: Rules) -> pa.Table:

@@ -23,18 +23,9 @@ from numpy.typing import NDArray
 
 from dime_hf.columns import AUDIO, HARD_LABEL, ID, SPEAKER
 from dime_hf.corpora.builder import CorpusBuilder, CorpusConfig
-from dime_hf.corpora.dime_votes.ballots import (
-    ANNOTATOR,
-    KNOWN,
-    OF_UTTERANCES,
-    OF_VOTES,
-    SPLIT,
-    TEXTS,
-    Ballots,
-    Rules,
-    collect,
-)
+from dime_hf.corpora.dime_votes.ballots import Ballots, collect
 from dime_hf.corpora.dime_votes.files import SUFFIXES, Sheet
+from dime_hf.corpora.dime_votes.sheets import ANNOTATOR, KNOWN, OF_UTTERANCES, OF_VOTES, SPLIT, TEXTS, Rules
 from dime_hf.corpora.folder import Block, CorpusFolder
 from dime_hf.corpora.labels import LabelSet
 from dime_hf.corpora.policy import Tally, VotePolicy

@@ -278,3 +278,12 @@ def codes(column: pa.Array) -> tuple[NDArray[np.int64], pa.Array]:
     """Place (V,) of every value among the different values, and these; null is one of them."""
     encoded = pc.dictionary_encode(column, null_encoding="encode")
     return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary
+
+
+def choices(text: str) -> list[str]:
+    """Labels that a cell names.
+
+    >>> choices("Sad; Angry;")
+    ['Sad', 'Angry']
+    """
+    return [choice.strip() for choice in text.split(SEPARATOR) if choice.strip()]

@@ -155,7 +155,7 @@ class MspPodcastFolder(CorpusFolder):
             id=table[columns.ID].to_pylist(),
             audio=[f"{audio}/{file}" for file in table[FILE].to_pylist()],
             votes=self.utterances.votes(rows),
-            official=table[OFFICIAL].to_pylist(),
+            official=table[OFFICIAL].combine_chunks(),
             fields={name: table[name].combine_chunks() for name in FIELDS},
         )
 
@@ -220,6 +220,5 @@ class MspPodcast(CorpusBuilder):
         return [split for split in splits if self._has_rows(split.gen_kwargs["shards"])] or splits[:1]
 
     def _has_rows(self, shards: list[str]) -> bool:
-        labels_alone = dataclasses.replace(self.config, labels_only=True, missing_audio="keep")
-        rows = Rows(self.folder, self.tally, self.schema, labels_alone)
-        return any(table.num_rows for table in rows.tables(shards))
+        rows = Rows(self.folder, self.tally, self.schema, self.config)
+        return any(rows.wanted(block).any() for block in self.folder.read(shards))

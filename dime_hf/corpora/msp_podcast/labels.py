@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from dime_hf import columns
 from dime_hf.columns import EXTERNAL
-from dime_hf.corpora.msp_podcast import cells as cell_files
+from dime_hf.corpora.msp_podcast import forms
 from dime_hf.corpora.msp_podcast.cells import ANSWER, CLASS, FILE, GENDER, SET, SPEAKER, WORKER
+from dime_hf.corpora.msp_podcast.cells import RATINGS as RATING_COLUMNS
 from dime_hf.corpora.votes import Answer
 
 CODES = {
@@ -30,7 +31,7 @@ INVENTORY = columns.in_house_order([*SECONDARY, "other"])
 SPELLINGS = {word: word for word in SECONDARY} | {"dissapointed": "disappointed"}
 SPELT = {spelling: word for word in SECONDARY for spelling in (word, word.capitalize(), f" {word.capitalize()}")}
 UNKNOWN = {"", "unknown", "na", "nan", "none", "null"}  # literal texts, in any case
-RATINGS = dict(zip(cell_files.RATINGS, (columns.ACTIVATION, columns.VALENCE, columns.DOMINANCE), strict=True))
+RATINGS = dict(zip(RATING_COLUMNS, (columns.ACTIVATION, columns.VALENCE, columns.DOMINANCE), strict=True))
 SPLITS = ("train", "validation", "test", "test1", "test2", "test3")
 SETS = {name: name for name in SPLITS} | {"development": "validation", "dev": "validation"}
 OFFICIAL, SPLIT = "official", "split"  # columns of ours beside those of the data contract
@@ -69,7 +70,7 @@ class WorkerVotes:
 
 def read_worker_votes(path: str) -> WorkerVotes:
     """The votes of `labels_detailed.csv` or `.json`, or of `labels.txt`."""
-    cells = cell_files.read_votes(path)
+    cells = forms.read_votes(path)
     files, file = cells.names(FILE, "a file")
     workers, worker = cells.parse(WORKER, worker_name, "a worker such as WORKER00000001")
     answers, answer = cells.parse(ANSWER, parse_answer, A_VOTE)
@@ -80,13 +81,11 @@ def read_worker_votes(path: str) -> WorkerVotes:
 
 def read_consensus(path: str) -> pa.Table:
     """The corpus's own figures, a row a file: official label, ratings, speaker, gender and split."""
-    cells = cell_files.read_heads(path)
+    cells = forms.read_heads(path)
     text = pa.string()
-    names, file = cells.names(FILE, "a file")
-    files = names.take(pa.array(file))
-    ids = utterance_ids(files).dictionary_encode()
-    if len(ids.dictionary) < len(ids):
-        number_of = ids.indices.to_numpy()  # in order of appearance
+    files = cells.each_name(FILE, "a file")
+    if not _all_differ(ids := utterance_ids(files)):
+        number_of = ids.dictionary_encode().indices.to_numpy()  # in order of appearance
         cells.refuse(int((np.diff(np.maximum.accumulate(number_of), prepend=-1) == 0).argmax()), "a file of its own")
     return pa.table(
         {
@@ -102,10 +101,10 @@ def read_consensus(path: str) -> pa.Table:
 
 def read_partitions(path: str) -> pa.Table:
     """FILE and SPLIT of the lines `Train; MSP-PODCAST_0001_0008.wav` of `Partitions.txt`."""
-    cells = cell_files.read_pairs(path, SET, FILE, A_PARTITION)
-    names, file = cells.names(FILE, A_PARTITION)
-    table = pa.table({FILE: names.take(pa.array(file)), SPLIT: cells.array(SET, split_name, A_PARTITION, pa.string())})
-    if len(table) > len(table[FILE].unique()):
+    cells = forms.read_pairs(path, SET, FILE, A_PARTITION)
+    files = cells.each_name(FILE, A_PARTITION)
+    table = pa.table({FILE: files, SPLIT: cells.array(SET, split_name, A_PARTITION, pa.string())})
+    if not _all_differ(files):
         split_of: dict[str, str | None] = {}
         for row, (name, split) in enumerate(zip(*table.to_pydict().values(), strict=True)):
             if split_of.setdefault(name, split) != split:
@@ -115,14 +114,19 @@ def read_partitions(path: str) -> pa.Table:
 
 def read_speakers(path: str) -> tuple[pa.Table, dict[str | None, str | None]]:
     """FILE and speaker of the lines `<file>; <n>` of `Speaker_ids.txt`, and the gender of every speaker."""
-    cells = cell_files.read_pairs(path, FILE, SPEAKER, A_SPEAKER)
-    names, file = cells.names(FILE, A_SPEAKER)
-    files, text = names.take(pa.array(file)), pa.string()
+    cells = forms.read_pairs(path, FILE, SPEAKER, A_SPEAKER)
+    files, text = cells.each_name(FILE, A_SPEAKER), pa.string()
     table = pa.table({FILE: files, columns.SPEAKER: cells.array(SPEAKER, speaker_name, A_SPEAKER, text)})
     is_speaker = pc.match_substring_regex(files, r"(?i)^speaker_\w+$")
     speakers = map(speaker_name, files.filter(is_speaker).to_pylist())
     genders = cells.array(SPEAKER, gender_name, A_SPEAKER, text).filter(is_speaker).to_pylist()
     return table.filter(pc.invert(is_speaker)), dict(zip(speakers, genders, strict=True))
+
+
+def _all_differ(names: pa.StringArray) -> bool:
+    """Whether no name comes twice: seen at once where they are sorted, as the releases have them."""
+    ascending = pc.all(pc.less(names[:-1], names[1:])).as_py() if len(names) > 1 else True
+    return ascending or len(names.unique()) == len(names)
 
 
 def utterance_ids(files: pa.StringArray) -> pa.StringArray:
@@ -196,7 +200,7 @@ def parse_answer(written: str) -> Answer:
 
 def _answer(primary: str, secondary: str) -> Answer:
     """The answer, in whose note everything stays where something was typed; blank cells are one without a choice."""
-    if {primary.strip().casefold(), secondary.strip().casefold()} <= UNKNOWN:
+    if primary not in SPELT and {primary.strip().casefold(), secondary.strip().casefold()} <= UNKNOWN:
         return Answer(EXTERNAL, ())
     choice, typed = _word(primary)
     labels, typed_too = _words(secondary)
@@ -207,22 +211,22 @@ def _answer(primary: str, secondary: str) -> Answer:
 @functools.lru_cache(maxsize=1 << 14)  # the same lists come with many primary emotions
 def _words(secondary: str) -> tuple[tuple[str, ...], bool]:
     """The labels of a comma list, and whether something was typed: `Other-...`, and what follows it and is no word."""
-    known = [SPELT.get(word) for word in secondary.split(",")]
-    if None not in known:  # most lists, and three times faster
-        return tuple(label for label in dict.fromkeys(known) if label), False
     labels: dict[str, None] = {}
     anything_typed = False
-    words = WORD.findall(secondary) if "(" in secondary else secondary.split(",")
-    for word in filter(None, map(str.strip, words)):
-        try:
-            label, typed = _word(word)
-        except ValueError:
-            if "other" not in labels:
-                raise
-            label, typed = "other", True
-        labels[label] = None
-        anything_typed = anything_typed or typed
+    for word in WORD.findall(secondary) if "(" in secondary else secondary.split(","):
+        if label := SPELT.get(word):  # most words, and several times faster
+            labels[label] = None
+        elif word and not word.isspace():
+            label, typed = _word(word) if "other" not in labels else _word_or_typed(word)
+            labels[label] = None
+            anything_typed = anything_typed or typed
     return tuple(labels), anything_typed
+
+
+def _word_or_typed(text: str) -> tuple[str, bool]:
+    """The raw label of a word behind free text, which may have commas: what is no word is more of it."""
+    word = text.strip().casefold()
+    return _word(text) if word in SPELLINGS or word.startswith("other") else ("other", True)
 
 
 @functools.lru_cache(maxsize=1 << 14)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -56,28 +56,24 @@ class Utterances:
         """
         consensus = consensus if consensus is not None else _no_heads()
         files = [consensus[FILE].combine_chunks(), given.files, sets[FILE].combine_chunks()]
-        numbered = pa.concat_arrays(files)
-        ids = utterance_ids(numbered).dictionary_encode()  # those of the consensus first, as they stand
-        utterance, count = ids.indices.to_numpy(), len(ids.dictionary)
-        first = np.empty(count, dtype=int)
-        first[utterance[::-1]] = np.arange(len(ids))[::-1]
-        voted, listed = np.split(utterance, np.cumsum([len(part) for part in files[:2]]))[1:]
-        row = voted[given.file]
-        table = pa.table({columns.ID: ids.dictionary, FILE: _with_extension(numbered.take(pa.array(first)))})
+        different, (_, voted, listed) = _numbered(files)
+        ids = utterance_ids(different)
+        count, row = len(ids), voted[given.file]
+        table = pa.table({columns.ID: ids, FILE: _with_extension(different)})
         heads = {name: _grow(consensus[name], count) for name in HEADS}
         heads[SPLIT] = _split(heads[SPLIT], listed, sets[SPLIT].combine_chunks())
         if speakers is not None:
-            heads |= _speakers(heads, ids.dictionary, speakers, genders)
+            heads |= _speakers(heads, ids, speakers, genders)
         heads[OFFICIAL] = _official(heads[OFFICIAL], len(consensus), row, given)
         heads |= {columns.RELEASED + name: heads[name] for name in RATINGS.values()}
         heads |= {name: _means(row, ratings, count) for name, ratings in given.ratings.items()}
-        heads[columns.DIALOG] = pc.struct_field(pc.extract_regex(ids.dictionary, DIALOG), "recording")
+        heads[columns.DIALOG] = pc.struct_field(pc.extract_regex(ids, DIALOG), "recording")
         for name, values in heads.items():
             table = table.append_column(name, values)
         return cls._ordered(table, row, given)
 
     @classmethod
-    def _ordered(cls, table: pa.Table, row: NDArray[np.int64], given: WorkerVotes) -> Utterances:
+    def _ordered(cls, table: pa.Table, row: NDArray[np.int32], given: WorkerVotes) -> Utterances:
         """Bring the splits, and the votes with them, into order."""
         names = [*SPLITS, UNASSIGNED]
         split = pc.index_in(table[SPLIT], pa.array(names)).to_numpy()
@@ -108,6 +104,26 @@ class Utterances:
         row = np.repeat(np.arange(len(rows)), np.diff(bounds))
         annotators = self.workers.take(pa.array(self.worker[votes]))
         return CastVotes(INVENTORY, self.answers.take(pa.array(given)), answer, annotators, row, len(rows))
+
+
+def _numbered(lists: Sequence[pa.StringArray]) -> tuple[pa.StringArray, list[NDArray[np.int32]]]:
+    """The different files of some lists, in order of appearance, and which of them each entry of each list is.
+
+    Names that differ in their extension alone are one file. A list that repeats the first, as those of one release do,
+    is not looked up again.
+    """
+    others = [part for part in lists[1:] if not part.equals(lists[0])]
+    names = pa.concat_arrays([lists[0], *others])
+    ids = utterance_ids(names).dictionary_encode()
+    number = ids.indices.to_numpy()
+    first = np.empty(len(ids.dictionary), dtype=int)
+    first[number[::-1]] = np.arange(len(ids))[::-1]
+    numbers = iter(np.split(number, np.cumsum([len(lists[0]), *map(len, others)])))
+    of_first = next(numbers)
+    return names.take(pa.array(first)), [
+        of_first,
+        *(of_first if part.equals(lists[0]) else next(numbers) for part in lists[1:]),
+    ]
 
 
 def _with_extension(files: pa.StringArray) -> pa.StringArray:
@@ -147,10 +163,10 @@ def _speakers(
 
 def _look_up(wanted: pa.Array, names: pa.Array, values: pa.Array) -> pa.Array:
     """The value beside each wanted name; null where it is not among the names."""
-    return values.take(pc.index_in(wanted, names, skip_nulls=True))
+    return values if wanted.equals(names) else values.take(pc.index_in(wanted, names, skip_nulls=True))
 
 
-def _official(official: pa.Array, known: int, row: NDArray[np.int64], given: WorkerVotes) -> pa.Array:
+def _official(official: pa.Array, known: int, row: NDArray[np.int32], given: WorkerVotes) -> pa.Array:
     """Official labels: the `known` first ones are the corpus's own, others are the plurality of the primary votes."""
     if known == len(official):
         return official
@@ -164,7 +180,7 @@ def _official(official: pa.Array, known: int, row: NDArray[np.int64], given: Wor
     return pa.concat_arrays([official[:known], decided])
 
 
-def _means(row: NDArray[np.int64], ratings: NDArray[np.float64], count: int) -> pa.Array:
+def _means(row: NDArray[np.int32], ratings: NDArray[np.float64], count: int) -> pa.Array:
     """Mean valid rating of every utterance; null without any."""
     valid = ~np.isnan(ratings)
     voters = np.bincount(row[valid], minlength=count)
