@@ -18,6 +18,7 @@ from dime_hf.annotate import (
 )
 from dime_hf.annotate.families import whisper
 from dime_hf.annotate.prompts import conversation
+from dime_hf.annotate.strategies import Options
 from dime_hf.corpora import toy
 from dime_hf.distribution import js_divergence
 from dime_hf.errors import AnnotationError, ColumnError, LeakageError
@@ -44,7 +45,7 @@ def strangers():
 def test_learns_to_answer_about_speakers_it_never_heard(taught):
     dataset = strangers()
     classes = columns.classes(dataset)
-    annotated = annotate(dataset, AudioLMAnnotator(taught, classes, prompts=PROMPTS[::2], orders=2))
+    annotated = annotate(dataset, AudioLMAnnotator(taught, classes, prompts=PROMPTS[::2], strategy=Options(orders=2)))
     answers = np.array([[a["distribution"] for a in row] for row in annotated["answers"]])
     shares = np.array(dataset["soft_label"])
     prior = js_divergence(shares, shares.mean(0)).mean()  # it even knows the marginal of those it is scored on
