@@ -122,7 +122,7 @@ class Line:
         try:
             async with asyncio.timeout(self.patience.timeout):
                 return await self.send(body)
-        except (HTTPError, OSError, ValueError) as error:
+        except (HTTPError, OSError, ValueError, RecursionError) as error:
             fault = fault_of(error, self.patience.timeout)
         except NoAnswerError as error:
             fault = error
@@ -162,6 +162,8 @@ def fault_of(error: Exception, timeout: float) -> NoAnswerError:
         return NoAnswerError("request", "HF_HUB_OFFLINE forbids any request: unset it to ask an endpoint", stops=True)
     if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)):
         return NoAnswerError("server", f"the answer is no JSON: {error}", passes=True)
+    if isinstance(error, RecursionError):  # the client's types never come to an end with a number unequal to itself
+        return NoAnswerError("server", "the answer holds NaN")
     if isinstance(error, ValueError):
         return NoAnswerError("server", f"the answer is not of the form agreed on: {_excerpt(str(error))}")
     return NoAnswerError("server", f"no connection, or a broken one: {type(error).__name__} {error}", passes=True)

@@ -100,8 +100,8 @@ def option_scores(seen: Mapping[str, float], tokens: Sequence[str]) -> NDArray[n
         if (share := sum(map(math.exp, begun.values()))) > AMBIGUOUS:
             raise NoAnswerError(
                 "request",
-                f"the option {token!r} seems to need several tokens: {', '.join(map(repr, begun))} has {share:.2g}, of "
-                "which its share cannot be told; choose a word of one token with `words`, or `strategy=Sample()`",
+                f"the option {token!r} seems to need several tokens: {', '.join(map(repr, begun))} has {share:.2g}, "
+                "not all of it its own; choose a word of one token with `words`, or ask with `strategy=Sample()`",
             )
     if not np.isfinite(scores.max()):
         likely = sorted(seen, key=lambda token: -seen[token])[:3]
