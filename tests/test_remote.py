@@ -174,6 +174,12 @@ def test_token_ids_ask_for_exactly_the_options():
         answers = ask(server, token_ids=ids).answer(batch_of(0, 1))
     assert_true(answers[0][0], 0)
     assert_true(answers[1][0], 1)
+    likely = {"token_id:1": 0.6, "token_id:22": 0.3}  # a server that ignores the ids; 1 does not begin 11
+    fault = faults.instead(lambda *_: completion([choice(0, "x", logprobs=faults.top_tokens(likely))]))
+    with Endpoint(fault=lambda *_: fault) as server:
+        (answer,) = ask(server, token_ids=ids).answer(batch_of(0))[0]
+    assert (answer["distribution"], answer["off_option"]) == ([0, 1, 0, 0], pytest.approx(0.7))
+    assert answer["error"] == "unseen: angry, neutral, sad not among the 2 tokens shown"
     with pytest.raises(AnnotationError, match="`token_ids` must be one token for each"):
         RemoteAnnotator("m", CLASSES, token_ids=(1, 2, 3))
 
@@ -254,6 +260,33 @@ def test_fewer_choices_than_asked_for_are_made_up_for(given_at_a_time):
     assert len(set(seeds)) == len(seeds) == -(-7 // given_at_a_time)  # or the draws would repeat
     assert Counter(answer["draws"]) == Counter(CLASSES.index(word) for word in said if word in CLASSES)
     assert answer["off_option"] == pytest.approx(said.count("Hmm") / 7)
+
+
+def test_an_endpoint_of_one_draw_at_a_time():
+    with Endpoint() as server:
+        (answer,) = ask(server, strategy=Sample(3), extra_body={"n": 1}).answer(batch_of(0))[0]
+    assert [request.body["n"] for request in server.requests] == [1, 1, 1]
+    assert answer["votes"] == 3
+
+
+def test_providers_are_asked_as_they_want(monkeypatch):
+    """The hub's client, its table of providers and all, with OpenAI's address moved to loopback."""
+    from huggingface_hub.inference._providers import PROVIDERS
+
+    monkeypatch.setenv("MY_KEY", KEY)
+    with Endpoint() as server:
+        monkeypatch.setattr(PROVIDERS["openai"]["conversational"], "base_url", server.url.removesuffix("/v1"))
+        annotator = RemoteAnnotator(
+            "gpt-audio", CLASSES, provider="openai", key_from="MY_KEY", prompts=ONE, strategy=Sample(20),
+            constrain="response_format", allow_upload="unknown",
+        )  # fmt: skip
+        (answer,) = annotator.answer(batch_of(0))[0]
+        (request,) = server.requests
+    assert (answer["votes"], answer["proxy"]) == (20, "gpt-audio/tone_and_words-choices")
+    assert (request.path, request.body["model"]) == ("/v1/chat/completions", "gpt-audio")
+    form = request.body["response_format"]
+    assert form["json_schema"]["schema"]["properties"]["answer"]["enum"] == list(CLASSES)
+    assert (form["type"], form["json_schema"]["strict"]) == ("json_schema", True)
 
 
 def test_choices_that_come_twice_or_in_another_order():
@@ -340,8 +373,8 @@ PASSING = {
     "408": (faults.status(408), "timeout"),
     "409": (faults.status(409), "server"),
     "425": (faults.status(425), "server"),
-    "hangs": (faults.hang(0.5), "timeout"),
-    "drips": (faults.drip(0.6), "timeout"),
+    "hangs": (faults.hang(0.4), "timeout"),
+    "drips": (faults.drip(0.4), "timeout"),
     "truncated": (faults.truncated, "server"),
     "html": (faults.html, "server"),
     "reset": (faults.reset, "server"),
@@ -360,7 +393,7 @@ LASTING = {
     "no log-probabilities": (faults.say("happy"), "request"),
     "odd log-probabilities": (faults.say("happy", logprobs={"content": [{"token": "a", "logprob": "?"}]}), "server"),
 }
-SHORT = dataclasses.replace(QUICK, timeout=0.25, retries=2)
+SHORT = dataclasses.replace(QUICK, timeout=0.2, retries=2)
 
 
 @pytest.mark.parametrize("name", PASSING)
@@ -420,7 +453,7 @@ def test_a_rate_limit_until_a_date():
 
 
 @given(st.data())
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_any_schedule_of_faults(data):
     """Every utterance has its answer or its failure, by what happened to it alone."""
     quick = {name: PASSING[name] for name in ("429", "500", "truncated", "html", "reset")}
@@ -835,7 +868,8 @@ def test_offline_is_said(monkeypatch):
     ("arguments", "message"),
     [
         ({"base_url": "localhost:8000"}, "must start with http"),
-        ({"concurrency": 0}, "`concurrency` must be at least 1"),
+        ({"concurrency": 0}, "`concurrency` must lie between 1 and 100"),
+        ({"concurrency": 101}, "`concurrency` must lie between 1 and 100"),
         ({"max_seconds": 0}, "`max_seconds` must be at least 1"),
         ({"prompts": ()}, "at least one prompt"),
         ({"audio_as": "mp3"}, "`audio_as` must be one of"),

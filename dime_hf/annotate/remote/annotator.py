@@ -27,6 +27,7 @@ from dime_hf.columns import AUDIO, ID, OK, TEXT
 from dime_hf.errors import AnnotationError, AudioError
 
 READING = 1  # part of every fingerprint: raise it when a change to asking or reading changes answers
+CONNECTIONS = 100  # that the client opens; more requests would wait for one while their time runs
 ENDPOINT_FAILURES = ("timeout", "rate_limit", "server", "request")
 
 Result = TypeVar("Result")
@@ -69,8 +70,8 @@ class Remote(abc.ABC):
         names = [prompt.name for prompt in self.prompts]
         if not names or len(set(names)) < len(names):
             raise AnnotationError(f"`prompts` must hold at least one prompt, each with its own name; got {names}")
-        if self.concurrency < 1:
-            raise AnnotationError(f"`concurrency` must be at least 1; got {self.concurrency}")
+        if not 1 <= self.concurrency <= CONNECTIONS:
+            raise AnnotationError(f"`concurrency` must lie between 1 and {CONNECTIONS}; got {self.concurrency}")
         if self.max_seconds is not None and not self.max_seconds >= 1:
             raise AnnotationError(
                 f"`max_seconds` must be at least 1, or None for whole recordings: {self.max_seconds}"

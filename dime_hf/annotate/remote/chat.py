@@ -29,7 +29,8 @@ class RemoteAnnotator(Remote):
     machine. Answers are kept by model and `revision`, whatever the address. Recordings longer than `max_seconds` are
     heard in windows whose probabilities are averaged. `Options` needs log-probabilities: of the `top_logprobs`
     likeliest tokens, or with `token_ids` (one a class) of exactly the options (vLLM). `constrain` says how draws are
-    held to the options; a `base_url` takes `response_format` as Text Generation Inference words it.
+    held to the options; a `base_url` takes `response_format` as Text Generation Inference words it. `extra_body` goes
+    into every request, over what is there: {"n": 1} suits an endpoint that gives one draw at a time.
     """
 
     _: dataclasses.KW_ONLY
@@ -113,6 +114,9 @@ class RemoteAnnotator(Remote):
         if refused := [choice for choice in choices if reading.is_refusal(choice)]:
             raise NoAnswerError("refusal", reading.refusal_in(refused[0]))
         shown = [reading.first_token(choice) for choice in choices]
+        if self.token_ids is None:
+            for seen in shown:
+                reading.check_whole(seen, self.options)
         windows = [reading.option_scores(seen, self._tokens) for seen in shown]
         answer = replies.from_log_probabilities(self._proxy(ask), ask.order, reading.averaged(windows))
         answer["error"] = reading.unseen_note(windows, self.options, min(map(len, shown)))

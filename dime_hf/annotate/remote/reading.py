@@ -89,20 +89,8 @@ def first_token(choice: Any) -> dict[str, float]:
 
 
 def option_scores(seen: Mapping[str, float], tokens: Sequence[str]) -> NDArray[np.float64]:
-    """Log-probabilities (C,), nats, of the options' `tokens`; -inf for one that is not `seen`.
-
-    Raises `NoAnswerError` where none is seen, and where an unseen option begins with a likely token: it may need
-    several tokens, and then the first one's probability is not its own.
-    """
+    """Log-probabilities (C,), nats, of the options' `tokens`; -inf for one that is not `seen`."""
     scores = np.array([seen.get(token, -math.inf) for token in tokens])
-    for token in (token for token in tokens if token not in seen):
-        begun = {start: value for start, value in seen.items() if start and token.startswith(start)}
-        if (share := sum(map(math.exp, begun.values()))) > AMBIGUOUS:
-            raise NoAnswerError(
-                "request",
-                f"the option {token!r} seems to need several tokens: {', '.join(map(repr, begun))} has {share:.2g}, "
-                "not all of it its own; choose a word of one token with `words`, or ask with `strategy=Sample()`",
-            )
     if not np.isfinite(scores.max()):
         likely = sorted(seen, key=lambda token: -seen[token])[:3]
         raise NoAnswerError(
@@ -111,6 +99,21 @@ def option_scores(seen: Mapping[str, float], tokens: Sequence[str]) -> NDArray[n
     if (total := float(np.exp(scores).sum())) > 1 + ROUNDING:
         raise NoAnswerError("server", f"the option probabilities sum to {total:g}")
     return scores
+
+
+def check_whole(seen: Mapping[str, float], options: Sequence[str]) -> None:
+    """Raise `NoAnswerError` where an unseen option begins with a likely token: it seems to need several tokens.
+
+    That token's probability is that of all words that begin so, and how much of it is the option's nobody tells.
+    """
+    for option in (option for option in options if option not in seen):
+        begun = {start: value for start, value in seen.items() if start and option.startswith(start)}
+        if (share := sum(map(math.exp, begun.values()))) > AMBIGUOUS:
+            raise NoAnswerError(
+                "request",
+                f"the option {option!r} seems to need several tokens: {', '.join(map(repr, begun))} has {share:.2g}, "
+                "not all of it its own; choose a word of one token with `words`, or ask with `strategy=Sample()`",
+            )
 
 
 def averaged(windows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
