@@ -205,6 +205,11 @@ def test_long_recordings_are_heard_in_windows():
         assert len(server.requests) == 3
         (drawn,) = ask(server, max_seconds=1, strategy=Sample(3)).answer(long)[0]
         assert len(server.requests) == 3
+    last = faults.status(400)
+    with Endpoint(
+        hear, lambda _, r: last if np.allclose(windows[1][:99], r.sound[:99], atol=1e-3) else None
+    ) as server:
+        assert kinds(ask(server, max_seconds=1).answer(long)) == ["request"]  # not the mean of what is left
     mean = p.mean(0)
     np.testing.assert_allclose(answer["distribution"], mean[:-1] / mean[:-1].sum(), atol=1e-9)
     assert answer["off_option"] == pytest.approx(mean[-1])
@@ -565,6 +570,14 @@ def test_tokens_and_money_are_capped(budget, fits):
         if budget.money:
             assert spent.money == pytest.approx(0.21 * fits)
     assert kinds(answers).count("budget") == 20 - fits
+
+
+def test_what_may_be_billed_counts_as_the_dearest():
+    spoilt = {1: faults.truncated, 2: faults.status(500), 3: faults.html, 4: faults.hang(0.4)}
+    with Endpoint(fault=lambda _, r: spoilt.get(r.utterance)) as server:
+        annotator = ask(server, concurrency=1, patience=dataclasses.replace(SHORT, retries=0))
+        assert kinds(annotator.answer(batch_of(*range(5)))) == ["ok", "server", "server", "server", "timeout"]
+    assert annotator.spent[:3] == (5, 4 * faults.TOKENS_IN, 4 * faults.TOKENS_OUT)  # all but the status 500
 
 
 def test_a_cap_on_tokens_needs_an_endpoint_that_counts():

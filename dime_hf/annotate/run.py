@@ -37,8 +37,7 @@ def annotate(
     Utterances are asked about in batches of `batch_size`.
 
     Raises `AnnotationError` where the label sets differ or the annotator's own `check(dataset)`, if it has one,
-    refuses, and `LeakageError` for utterances that the annotator was tuned
-    on.
+    refuses, and `LeakageError` for utterances that the annotator was tuned on.
     """
     require(dataset, ID, AUDIO, TEXT)
     if tuple(annotator.label_set) != classes(dataset):

@@ -193,7 +193,7 @@ class Remote(abc.ABC):
 
     def _question_fingerprint(self, ask: Ask) -> str:
         messages = ask.messages(self.options, "" if not ask.prompt.transcript else "\0")
-        parts = [READING, self.model, self.revision, self.max_seconds, messages, self.options, ask.key]
+        parts = ["remote", READING, self.model, self.revision, self.max_seconds, messages, self.options, ask.key]
         return json.dumps([*parts, *self._key_parts(ask)], ensure_ascii=False, sort_keys=True)
 
     @property

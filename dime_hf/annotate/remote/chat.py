@@ -25,12 +25,11 @@ SEEDS = 2**31
 class RemoteAnnotator(Remote):
     """Annotator that asks `model` at `base_url` (or at a `provider` of Hugging Face's Inference Providers).
 
-    `key_from` names the environment variable that holds the key, `allow_upload` the corpora that may be sent off this
-    machine. Answers are kept by model and `revision`, whatever the address. Recordings longer than `max_seconds` are
-    heard in windows whose probabilities are averaged. `Options` needs log-probabilities: of the `top_logprobs`
-    likeliest tokens, or with `token_ids` (one a class) of exactly the options (vLLM). `constrain` says how draws are
-    held to the options; a `base_url` takes `response_format` as Text Generation Inference words it. `extra_body` goes
-    into every request, over what is there: {"n": 1} suits an endpoint that gives one draw at a time.
+    `key_from` names the environment variable that holds the key, `allow_upload` the corpora that may leave this
+    machine. Answers are kept by model and `revision`, whatever the address. `Options` reads the `top_logprobs`
+    likeliest tokens, or with `token_ids` (one a class, vLLM) exactly the options', on average over windows of
+    `max_seconds`. `constrain` holds draws to the options; a `base_url` takes `response_format` as TGI words it.
+    `extra_body` goes over every request: {"n": 1} suits an endpoint that gives one draw at a time.
     """
 
     _: dataclasses.KW_ONLY
@@ -92,10 +91,9 @@ class RemoteAnnotator(Remote):
         said = ["" if reading.is_refusal(choice) else reading.words_of(choice) for choice in choices]
         if ask.form == "shares":
             answer = replies.verbalised(self._proxy(ask), ask.order, said[0], self.options)
-            cut = answer["status"] != OK and reading.field(choices[0], "finish_reason") == "length"
-            return (
-                Answer(**{**answer, "error": f"{answer['error']} (cut at {ask.max_tokens} tokens)"}) if cut else answer
-            )
+            if answer["status"] != OK and reading.field(choices[0], "finish_reason") == "length":
+                answer["error"] = f"{answer['error']} (cut at {ask.max_tokens} tokens)"
+            return answer
         if ask.form == "choices" and self.constrain == "response_format":
             said = [reading.option_in_json(text) for text in said]
         return replies.drawn(self._proxy(ask), ask.order, said, self.options)

@@ -124,11 +124,12 @@ class Line:
                 return await self.send(body)
         except (HTTPError, OSError, ValueError, RecursionError) as error:
             fault = fault_of(error, self.patience.timeout)
+            billed = not isinstance(error, (HTTPError, OSError)) or isinstance(error, TimeoutError)
         except NoAnswerError as error:
-            fault = error
+            fault, billed = error, True
         finally:
             self.ledger.under_way -= 1
-        if fault.kind == "timeout":
+        if billed:  # the model may have worked, whatever came of it
             self.ledger.count_unknown()
         # Raised here and not above: the error of the client holds the request, and with it the key.
         raise NoAnswerError(
@@ -165,7 +166,7 @@ def fault_of(error: Exception, timeout: float) -> NoAnswerError:
     if isinstance(error, RecursionError):  # the client's types never come to an end with a number unequal to itself
         return NoAnswerError("server", "the answer holds NaN")
     if isinstance(error, ValueError):
-        return NoAnswerError("server", f"the answer is not of the form agreed on: {_excerpt(str(error))}")
+        return NoAnswerError("server", f"the client cannot send this, or read what came: {_excerpt(str(error))}")
     return NoAnswerError("server", f"no connection, or a broken one: {type(error).__name__} {error}", passes=True)
 
 
