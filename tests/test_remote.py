@@ -779,7 +779,7 @@ def test_decision_endpoint(monkeypatch):
     assert_true(answers[0][0], 0)
     assert_true(answers[0][1], 0)
     np.testing.assert_allclose(answers[7][0]["distribution"], [0.5, 0, 0.5, 0])
-    assert annotator.spent.tokens_in == 200 * 2
+    assert annotator.spent.requests == 2 * (7 + 4)  # the truncated one is tried four times
     assert (sent.path, sent.headers["authorization"]) == ("/v1", f"Bearer {KEY}")
     assert sent.body["options"] == list(CLASSES)
     assert sent.body["messages"][1]["content"][0] == {"type": "audio"}
