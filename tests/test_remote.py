@@ -41,7 +41,7 @@ from dime_hf.errors import AnnotationError
 from tests import endpoint as faults
 from tests.endpoint import CLASSES, KEY, Endpoint, choice, completion, truth
 
-QUICK = Patience(timeout=2, retries=3, first_wait=0.01, longest_wait=0.1)
+QUICK = Patience(timeout=10, retries=3, first_wait=0.01, longest_wait=0.1)
 ONE = PROMPTS[:1]
 
 
@@ -378,8 +378,8 @@ PASSING = {
     "408": (faults.status(408), "timeout"),
     "409": (faults.status(409), "server"),
     "425": (faults.status(425), "server"),
-    "hangs": (faults.hang(0.4), "timeout"),
-    "drips": (faults.drip(0.4), "timeout"),
+    "hangs": (faults.hang(0.7), "timeout"),
+    "drips": (faults.drip(0.7), "timeout"),
     "truncated": (faults.truncated, "server"),
     "html": (faults.html, "server"),
     "reset": (faults.reset, "server"),
@@ -398,19 +398,20 @@ LASTING = {
     "no log-probabilities": (faults.say("happy"), "request"),
     "odd log-probabilities": (faults.say("happy", logprobs={"content": [{"token": "a", "logprob": "?"}]}), "server"),
 }
-SHORT = dataclasses.replace(QUICK, timeout=0.2, retries=2)
+SHORT = dataclasses.replace(QUICK, timeout=0.4, retries=2)
 
 
 @pytest.mark.parametrize("name", PASSING)
 def test_what_can_pass_is_tried_again(name):
     fault, kind = PASSING[name]
+    patience = SHORT if kind == "timeout" else dataclasses.replace(SHORT, timeout=QUICK.timeout)
     with Endpoint(fault=lambda n, r: fault if r.utterance == 1 and n <= 2 else None) as server:
-        answers = ask(server, patience=SHORT).answer(batch_of(0, 1))
+        answers = ask(server, patience=patience).answer(batch_of(0, 1))
         assert_true(answers[0][0], 0)
         assert_true(answers[1][0], 1)
         assert server.numbers[(1, ONE[0].attention)] == 3
     with Endpoint(fault=lambda _, r: fault if r.utterance == 1 else None) as server:
-        answers = ask(server, patience=SHORT).answer(batch_of(0, 1, 2))
+        answers = ask(server, patience=patience).answer(batch_of(0, 1, 2))
         assert server.numbers == {(0, ONE[0].attention): 1, (1, ONE[0].attention): 3, (2, ONE[0].attention): 1}
     assert kinds(answers) == ["ok", kind, "ok"]
     assert_true(answers[0][0], 0)
@@ -573,7 +574,7 @@ def test_tokens_and_money_are_capped(budget, fits):
 
 
 def test_what_may_be_billed_counts_as_the_dearest():
-    spoilt = {1: faults.truncated, 2: faults.status(500), 3: faults.html, 4: faults.hang(0.4)}
+    spoilt = {1: faults.truncated, 2: faults.status(500), 3: faults.html, 4: faults.hang(0.7)}
     with Endpoint(fault=lambda _, r: spoilt.get(r.utterance)) as server:
         annotator = ask(server, concurrency=1, patience=dataclasses.replace(SHORT, retries=0))
         assert kinds(annotator.answer(batch_of(*range(5)))) == ["ok", "server", "server", "server", "timeout"]
