@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dime_hf import VotePolicy, derive, hold_out_votes, join, load_dataset
+from dime_hf.corpora.folder import TOY_LICENCE
 from dime_hf.corpora.policy import Tally
 from dime_hf.errors import ColumnError, CorpusError, LeakageError
 
@@ -119,8 +120,8 @@ def test_policies_of_the_corpora_are_kept(toy_root, mine):
     lines = joined.info.description.splitlines()
     assert [line.partition(":")[0] for line in lines] == ["toy", "mine"]
     assert [json.loads(line.partition("Vote policy: ")[2])["smoothing"] for line in lines] == [0.05, 0.0]
-    assert "IEMOCAP release agreement" in lines[0]
-    assert joined.info.license == "toy: IEMOCAP release agreement: research use, no redistribution; mine: not known"
+    assert f"Licence: {TOY_LICENCE}" in lines[0]
+    assert joined.info.license == f"toy: {TOY_LICENCE}; mine: not known"
     with pytest.raises(ColumnError, match="joins corpora of several policies"):
         Tally.read(joined)
     one = join({"toy": smoothed, "mine": mine}, MERGED, "official", rows="all")

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from dime_hf.annotate.audio_lm import AudioLMAnnotator
     from dime_hf.annotate.checkpoints import write_tuned_on
     from dime_hf.annotate.prompts import OPTION_WORDS, PROMPTS, Prompt
+    from dime_hf.annotate.remote import Budget, DecisionAnnotator, Patience, RemoteAnnotator
     from dime_hf.annotate.run import annotate
     from dime_hf.annotate.small import SmallShape, small_audio_lm
     from dime_hf.annotate.store import AnswerStore
@@ -19,10 +20,14 @@ _HOMES = {
     "Answer": "annotator",
     "AnswerStore": "store",
     "AudioLMAnnotator": "audio_lm",
+    "Budget": "remote",
+    "DecisionAnnotator": "remote",
     "OPTION_WORDS": "prompts",
     "PROMPTS": "prompts",
+    "Patience": "remote",
     "Prompt": "prompts",
     "Question": "annotator",
+    "RemoteAnnotator": "remote",
     "SmallShape": "small",
     "annotate": "run",
     "small_audio_lm": "small",
@@ -35,8 +40,12 @@ __all__ = [
     "Answer",
     "AnswerStore",
     "AudioLMAnnotator",
+    "Budget",
+    "DecisionAnnotator",
+    "Patience",
     "Prompt",
     "Question",
+    "RemoteAnnotator",
     "SmallShape",
     "annotate",
     "small_audio_lm",

@@ -36,8 +36,8 @@ def annotate(
     `AnswerStore` or its path) holds is not asked again, so that a killed run resumes; failed answers are asked again.
     Utterances are asked about in batches of `batch_size`.
 
-    Raises `AnnotationError` where the label sets differ and `LeakageError` for utterances that the annotator was tuned
-    on.
+    Raises `AnnotationError` where the label sets differ or the annotator's own `check(dataset)`, if it has one,
+    refuses, and `LeakageError` for utterances that the annotator was tuned on.
     """
     require(dataset, ID, AUDIO, TEXT)
     if tuple(annotator.label_set) != classes(dataset):
@@ -45,6 +45,8 @@ def annotate(
             f"`annotator` answers about {tuple(annotator.label_set)}, but the classes of `dataset` are "
             f"{classes(dataset)}: give both the same label set, in the same order"
         )
+    if hasattr(annotator, "check"):
+        annotator.check(dataset)  # a remote one refuses to send what it may not
     opened = store if isinstance(store, AnswerStore) else AnswerStore(":memory:" if store is None else store)
     desk = _Desk(annotator, opened)
     feature = answers_feature(classes(dataset))

@@ -15,7 +15,7 @@ import pyarrow as pa
 from datasets.packaged_modules import _hash_python_lines
 
 from dime_hf import columns
-from dime_hf.corpora.folder import CorpusFolder, fold_splits
+from dime_hf.corpora.folder import TOY_LICENCE, TOY_MARK, CorpusFolder, fold_splits
 from dime_hf.corpora.labels import LabelSet
 from dime_hf.corpora.policy import Tally, VotePolicy
 from dime_hf.corpora.rows import ROWS, Rows
@@ -63,6 +63,10 @@ class CorpusConfig(datasets.BuilderConfig):
     def extra_features(self) -> Mapping[str, Any]:
         """Columns beside those of every corpus, with their features."""
         return self.folder_class.extra_features
+
+    def is_toy(self) -> bool:
+        """Whether `data_dir` is a toy corpus in the layout of the real one."""
+        return self.data_dir is not None and (Path(self.data_dir).expanduser() / TOY_MARK).is_file()
 
     def folder(self) -> CorpusFolder:
         """The corpus at `data_dir`."""
@@ -122,7 +126,7 @@ class CorpusBuilder(datasets.ArrowBasedBuilder):
             description=f"{corpus.about}\n{self.tally.describe()}",
             features=columns.corpus_features(self.tally.classes, self.tally.inventory, self.config.extra_features()),
             homepage=corpus.homepage,
-            license=corpus.licence,
+            license=TOY_LICENCE if self.config.is_toy() else corpus.licence,
         )
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:

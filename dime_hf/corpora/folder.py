@@ -22,6 +22,9 @@ from numpy.typing import NDArray
 from dime_hf.corpora.votes import CastVotes, Vote
 from dime_hf.errors import CorpusError
 
+TOY_MARK = "toy.json"  # in the root of a toy corpus, which has the layout of a real one
+TOY_LICENCE = "none needed: made-up voices and words of the toy corpus"
+
 
 @dataclasses.dataclass
 class Block:

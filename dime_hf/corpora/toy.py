@@ -23,6 +23,7 @@ from datasets import Audio, ClassLabel, Value
 
 from dime_hf import audio, columns
 from dime_hf.columns import SAMPLING_RATE
+from dime_hf.corpora.folder import TOY_LICENCE, TOY_MARK
 from dime_hf.corpora.iemocap import CODES, FOUR_CLASSES, LABELS
 from dime_hf.corpora.labels import LabelSet
 from dime_hf.corpora.toy_speech import INVENTORY, ToySpeaker, ToyUtterance, utter
@@ -30,7 +31,7 @@ from dime_hf.distribution import UNDECIDED, Array, normalize, plurality
 from dime_hf.errors import CorpusError
 
 TRUTH_FILE = "truth.csv"
-SETTINGS_FILE = "toy.json"
+SETTINGS_FILE = TOY_MARK
 SCENES = ("impro01", "script01_1")  # dialogs of each speaker's recording
 EVALUATORS = tuple(f"E{number}" for number in range(1, 7))
 CODE_OF = {emotion: code for code, emotion in CODES.items()}
@@ -112,6 +113,7 @@ def school(
         }
     )
     made = datasets.Dataset.from_list(rows, features=features)
+    made.info.license = TOY_LICENCE
     return made.cast_column(columns.AUDIO, Audio(sampling_rate=SAMPLING_RATE, decode=False))
 
 
