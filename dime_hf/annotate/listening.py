@@ -63,13 +63,13 @@ class Heard:
 
 def _windows(lm: AudioLM, cell: Any) -> list[NDArray[np.float32]] | AudioError:
     try:
-        samples = _audible(audio.read(cell, lm.rate), lm.rate)
+        samples = audible(audio.read(cell, lm.rate), lm.rate)
     except AudioError as error:
         return error
     return np.array_split(samples, -(-len(samples) // lm.window))
 
 
-def _audible(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
+def audible(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
     """Return `samples`, or raise `AudioError` where the model would not hear them."""
     seconds = len(samples) / rate
     if not np.isfinite(samples).all():
