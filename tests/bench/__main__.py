@@ -7,6 +7,7 @@ from pathlib import Path
 
 import datasets
 
+from tests.bench import elicitation
 from tests.bench.corpora import iemocap_labels
 from tests.bench.floor import share_of_floor
 from tests.bench.msp import msp2_labels, second_load
@@ -31,6 +32,8 @@ def main() -> None:
             "{name:<36}{ours:>12.5f}{baseline:>12.5f}{ratio:>9.2f}  {unit} ({n:,})".format(**row),
             flush=True,
         )
+    if elicitation.CHECKPOINT:
+        elicitation.report()
     RESULTS.write_text(json.dumps(rows, indent=2) + "\n")
     print(f"ratio: how many times better ours is than the baseline of the same run; written to {RESULTS}")
 
