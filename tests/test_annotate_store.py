@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from dime_hf.annotate import AnswerStore
 from dime_hf.annotate.annotator import failed, succeeded
-from dime_hf.annotate.store import VERSION, Entry
+from dime_hf.annotate.schema import VERSION
+from dime_hf.annotate.store import Entry
 from dime_hf.errors import StoreError
 
 GOOD = succeeded("model/tone", (2, 0, 1), [0.1, 0.2, 0.7], 0.05)
