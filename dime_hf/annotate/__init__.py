@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dime_hf.annotate.annotator import Annotator, Answer, Question
     from dime_hf.annotate.audio_lm import AudioLMAnnotator
+    from dime_hf.annotate.card import annotation_card
     from dime_hf.annotate.checkpoints import write_tuned_on
+    from dime_hf.annotate.planning import Plan, plan
     from dime_hf.annotate.prompts import OPTION_WORDS, PROMPTS, Prompt
     from dime_hf.annotate.run import annotate
+    from dime_hf.annotate.shards import StoreFolder, annotate_shard, collect
     from dime_hf.annotate.small import SmallShape, small_audio_lm
     from dime_hf.annotate.store import AnswerStore
 
@@ -21,10 +24,16 @@ _HOMES = {
     "AudioLMAnnotator": "audio_lm",
     "OPTION_WORDS": "prompts",
     "PROMPTS": "prompts",
+    "Plan": "planning",
     "Prompt": "prompts",
     "Question": "annotator",
     "SmallShape": "small",
+    "StoreFolder": "shards",
     "annotate": "run",
+    "annotate_shard": "shards",
+    "annotation_card": "card",
+    "collect": "shards",
+    "plan": "planning",
     "small_audio_lm": "small",
     "write_tuned_on": "checkpoints",
 }
@@ -35,10 +44,16 @@ __all__ = [
     "Answer",
     "AnswerStore",
     "AudioLMAnnotator",
+    "Plan",
     "Prompt",
     "Question",
     "SmallShape",
+    "StoreFolder",
     "annotate",
+    "annotate_shard",
+    "annotation_card",
+    "collect",
+    "plan",
     "small_audio_lm",
     "write_tuned_on",
 ]

@@ -1,4 +1,4 @@
-"""A chunk of a dataset on its way through `annotate`: content hashes, what is still to be asked, and how long it lasts."""
+"""A chunk of a dataset on its way through `annotate`: content hashes, what is still to be asked, how long it lasts."""
 
 from __future__ import annotations
 
@@ -46,6 +46,11 @@ class Chunk:
             if places:
                 wanted[row] = places
         return wanted
+
+    def fill(self, answered: Mapping[str, list[Answer]]) -> None:
+        """Put the answers, by key, wherever they are wanted."""
+        for keys, units in zip(self.keys, self.units, strict=True):
+            units[:] = (answered.get(key) if unit is None else unit for key, unit in zip(keys, units, strict=True))
 
     def columns(self, rows: Iterable[int]) -> dict[str, list[Any]]:
         """What an annotator gets of some rows."""

@@ -58,9 +58,9 @@ class Desk:
 
     def __call__(self, batch: Batch) -> dict[str, list[list[Answer]]]:
         self.refuse_tuned(batch[ID])
-        chunk = self.look_up(batch)
-        for utterance, units in zip(batch[ID], chunk.units, strict=True):
-            for unit in units:
+        chunk = self.look_up({name: batch[name] for name in batch})  # plain lists, for a thread reads them, too
+        for utterance, known in zip(batch[ID], chunk.units, strict=True):
+            for unit in known:
                 self.tally.count(unit or (), utterance, asked=False)
         self._answer(chunk)
         answers = [self._named(units) for units in chunk.units]
@@ -86,7 +86,7 @@ class Desk:
         if self.retry != set(KINDS):
             lacking = (key for row in keys for key in row if key not in held)
             failures = self.store.failed(lacking).items()
-            held |= {key: unit for key, unit in failures if kind_of(unit[0]) not in self.retry}
+            held |= {key: unit for key, unit in failures if kind_of(unit[0]["error"]) not in self.retry}
         units: list[Units] = [[held.get(key) for key in row] for row in keys]
         return Chunk(batch, [sound is not None for sound in sounds], keys, units)
 
@@ -107,18 +107,13 @@ class Desk:
             for row, units in zip(rows, self._ask(chunk, rows, places, prepared), strict=True):
                 answered |= {chunk.keys[row][place]: unit for place, unit in zip(places, units, strict=True)}
             self.tally.advance(len(rows))
-        for keys, units in zip(chunk.keys, chunk.units, strict=True):
-            for place, key in enumerate(keys):
-                if units[place] is None:
-                    units[place] = answered.get(key)
-            self.tally.missing += units.count(None)
-            self.tally.utterances_missing += None in units
+        chunk.fill(answered)
+        self.tally.missing += sum(units.count(None) for units in chunk.units)
+        self.tally.utterances_missing += sum(None in units for units in chunk.units)
 
     def _batches(self, chunk: Chunk, wanted: Mapping[int, Places]) -> list[tuple[list[int], Places]]:
         """Rows of which the same is wanted, by length, in batches; that of the longest recording comes first."""
-        seconds = dict(
-            zip(wanted, lengths(chunk.columns(list(wanted)) | _durations(chunk.batch, wanted)), strict=True)
-        )
+        seconds = chunk.lengths(wanted)
         batches = []
         for places in sorted(set(wanted.values())):
             rows = sorted((row for row in wanted if wanted[row] == places), key=lambda row: -seconds[row])

@@ -8,7 +8,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,8 +79,7 @@ class AnswerStore:
     def introduce(self, proxies: Mapping[str, Mapping[str, Any]]) -> None:
         """Keep what an annotator says about its proxies: fields such as model, revision, prompt, strategy."""
         rows = [(proxy, field, str(value)) for proxy, about in proxies.items() for field, value in about.items()]
-        with self._transaction():
-            self._connection.executemany(schema.INTRODUCE, rows)
+        self.write(schema.INTRODUCE, rows)
 
     def merge(self, other: str | Path) -> int:
         """Take over what another store holds, and return how many good answers were new; `other` keeps its own.
@@ -119,6 +118,11 @@ class AnswerStore:
         """Rows of an SQL query; `values` stand for its question marks."""
         with self._errors():
             return self._connection.execute(query, values).fetchall()
+
+    def write(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Run an SQL statement with the values of every row, in one transaction."""
+        with self._transaction():
+            self._connection.executemany(statement, rows)
 
     def __len__(self) -> int:
         """Number of good answers held."""
@@ -226,9 +230,9 @@ class AnswerStore:
         return written
 
 
-def kind_of(answer: Answer) -> str:
-    """Kind of a failed answer, one of `FAILURE_KINDS` or "unknown"."""
-    kind = failure_kind(answer["error"] or "")
+def kind_of(error: str | None) -> str:
+    """Kind of the failure that an error tells of, one of `FAILURE_KINDS` or "unknown"."""
+    kind = failure_kind(error or "")
     return kind if kind in FAILURE_KINDS else schema.UNKNOWN
 
 
@@ -271,7 +275,7 @@ def _good_rows(entry: Entry) -> Iterator[tuple[object, ...]]:
 def _failed_rows(entry: Entry) -> Iterator[tuple[object, ...]]:
     for answer in entry.answers:
         if answer["status"] != OK:
-            about = (answer["proxy"], json.dumps(answer["order"]), answer["error"], kind_of(answer))
+            about = (answer["proxy"], json.dumps(answer["order"]), answer["error"], kind_of(answer["error"]))
             yield (entry.key, entry.utterance, *about, len(entry.answers))
 
 
