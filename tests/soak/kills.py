@@ -120,7 +120,11 @@ def killed_run(seed: int) -> dict[str, int]:
         assert os.waitpid(fork(work, 0, 1), 0)[1] == 0, f"seed {seed}: the last run failed"
         check_asked(lines(log)[before:], committed)
         assert os.waitpid(fork(check_answers, count, annotator, stores, sharded, Path(folder, "sound.wav")), 0)[1] == 0
-        return {"kills": kills, "answers": count * len(QUESTIONS), "in hand at a kill": len(lines(log)) - len(held(stores))}
+        return {
+            "kills": kills,
+            "answers": count * len(QUESTIONS),
+            "in hand at a kill": len(lines(log)) - len(held(stores)),
+        }
 
 
 def check_asked(asked: list[tuple[str, str, str]], committed: set[tuple[str, str]]) -> None:
