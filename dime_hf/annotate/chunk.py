@@ -64,7 +64,7 @@ class Chunk:
         return {row: known[row] for row in rows if known[row] is not None} | dict(zip(unknown, read, strict=True))
 
 
-def hash_sounds(cells: Iterable[Any]) -> list[str | None]:
+def hash_sounds(cells: Sequence[Any]) -> list[str | None]:
     """Hash of every recording; None where it cannot be read."""
     return _in_threads(_sound, cells)
 
@@ -74,10 +74,16 @@ def hash_of(*parts: str | None) -> str:
     return xxhash.xxh3_128_hexdigest(json.dumps(parts).encode())
 
 
-def _in_threads(function: Callable[[Any], Any], cells: Iterable[Any]) -> list[Any]:
-    """Map a function that waits for files most of its time."""
+def _in_threads(function: Callable[[Any], Any], cells: Sequence[Any]) -> list[Any]:
+    """Map a function that waits for files most of its time; every thread takes its share at once."""
+    results: list[Any] = [None] * len(cells)
+
+    def share(first: int) -> None:
+        results[first::READERS] = map(function, cells[first::READERS])
+
     with ThreadPoolExecutor(READERS) as readers:
-        return list(readers.map(function, cells))
+        list(readers.map(share, range(min(READERS, len(cells)))))
+    return results
 
 
 def _sound(cell: Any) -> str | None:

@@ -114,17 +114,15 @@ def killed_run(seed: int) -> dict[str, int]:
             time.sleep(rng.uniform(0.0, 0.05 + 1.2 * pause * count / batch_size / world_size))
             kills += sum(kill(child) for child in children)
             check_asked(lines(log)[before:], committed)
-            assert committed <= (now := held(stores)), f"seed {seed}: {len(committed - now)} answers were lost"
+            now = held(stores)
+            assert committed <= now, f"{len(committed - now)} answers were lost"
             committed = now
         before = len(lines(log))
-        assert os.waitpid(fork(work, 0, 1), 0)[1] == 0, f"seed {seed}: the last run failed"
+        assert os.waitpid(fork(work, 0, 1), 0)[1] == 0, "the last run failed"
         check_asked(lines(log)[before:], committed)
         assert os.waitpid(fork(check_answers, count, annotator, stores, sharded, Path(folder, "sound.wav")), 0)[1] == 0
-        return {
-            "kills": kills,
-            "answers": count * len(QUESTIONS),
-            "in hand at a kill": len(lines(log)) - len(held(stores)),
-        }
+        in_hand = len(lines(log)) - len(held(stores))
+        return {"kills": kills, "answers": count * len(QUESTIONS), "in hand at a kill": in_hand}
 
 
 def check_asked(asked: list[tuple[str, str, str]], committed: set[tuple[str, str]]) -> None:
