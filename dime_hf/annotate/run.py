@@ -51,26 +51,32 @@ def annotate(
 
 
 def run(dataset: Dataset, desk: Desk) -> Dataset:
-    """Map over the columns that are read, and set the answers beside the dataset: audio is not written again."""
+    """Return `dataset` with the answers that a desk gives, set beside it: audio is not written again."""
+    with bar(len(dataset), "Annotating") as desk.tally.bar:
+        asked = ask(dataset, desk)
+        # Known only now: later stages must not find in their caches what they made of other answers.
+        answers = Dataset(asked.data, info=asked.info, split=asked.split, fingerprint=desk.tally.content)
+        return beside(dataset, answers)
+
+
+def ask(dataset: Dataset, desk: Desk) -> Dataset:
+    """Return the answers alone, as a dataset of one column: a map over the columns that a desk reads."""
     desk.refuse_tuned(dataset[ID])
     try:
-        with bar(len(dataset), "Annotating") as desk.tally.bar:
-            asked = new_columns(
-                undecoded(dataset.with_format(None)),
-                desk,
-                reads=reads(dataset, ANSWERS),
-                writes={ANSWERS: answers_feature(classes(dataset))},
-                batch_size=CHUNK,
-                load_from_cache_file=False,  # the store is the cache: it asks again what failed
-                new_fingerprint=hash_of(dataset._fingerprint, desk.annotator.fingerprint),  # and no model is pickled
-            )
+        answers = new_columns(
+            undecoded(dataset.with_format(None)),
+            desk,
+            reads=reads(dataset, ANSWERS),
+            writes={ANSWERS: answers_feature(classes(dataset))},
+            batch_size=CHUNK,
+            load_from_cache_file=False,  # the store is the cache: it asks again what failed
+            new_fingerprint=hash_of(dataset._fingerprint, desk.annotator.fingerprint),  # and no model is pickled
+        )
     except KeyboardInterrupt:
         logger.warning(_stopped(desk))
         raise
     desk.tally.log(logger, len(dataset))
-    # Known only now: later stages must not find in their caches what they made of other answers to the same questions.
-    answers = Dataset(asked.data, info=asked.info, split=asked.split, fingerprint=desk.tally.content)
-    return beside(dataset, answers)
+    return answers
 
 
 def check_askable(dataset: AnyDataset, annotator: Annotator) -> None:

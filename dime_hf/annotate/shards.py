@@ -11,7 +11,8 @@ from datasets import Dataset
 
 from dime_hf.annotate.annotator import Annotator, Answer
 from dime_hf.annotate.desk import Desk
-from dime_hf.annotate.run import annotate, check_askable, run
+from dime_hf.annotate.progress import bar
+from dime_hf.annotate.run import ask, check_askable, run
 from dime_hf.annotate.store import AnswerStore, Entry
 from dime_hf.columns import DURATION
 from dime_hf.errors import AnnotationError
@@ -24,13 +25,13 @@ COLLECTED = f"answers{SUFFIX}"
 class StoreFolder:
     """A folder of answer stores: reads all of them, writes the one called `name`, as a store to `annotate` with.
 
-    The folder may lie on a network drive that locks files. Files that others begin later are not seen.
+    The folder may lie on a network drive that locks files. The own file is made when there is something to write;
+    files that others begin later are not seen.
     """
 
     def __init__(self, folder: str | Path, name: str):
         self.path = str(Path(folder, name + SUFFIX))
-        self._own = AnswerStore(self.path, write_ahead=False)
-        self._others = [AnswerStore(path) for path in store_files(folder) if str(path) != self.path]
+        self._stores = {str(path): AnswerStore(path) for path in store_files(folder)}
 
     def get(self, keys: Iterable[str]) -> dict[str, list[Answer]]:
         """Return the good answers that any of the files holds for `keys`, by key."""
@@ -50,7 +51,7 @@ class StoreFolder:
 
     def close(self) -> None:
         """Close all files."""
-        for store in (self._own, *self._others):
+        for store in self._stores.values():
             store.close()
 
     def __enter__(self) -> StoreFolder:
@@ -59,10 +60,16 @@ class StoreFolder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def _own(self) -> AnswerStore:
+        if self.path not in self._stores:
+            self._stores[self.path] = AnswerStore(self.path, write_ahead=False)
+        return self._stores[self.path]
+
     def _found(self, look: Any, keys: Iterable[str]) -> dict[str, list[Answer]]:
         found: dict[str, list[Answer]] = {}
         lacking = set(keys)
-        for store in (self._own, *self._others):
+        for store in self._stores.values():
             found |= look(store, lacking)
             lacking -= found.keys()
         return found
@@ -78,15 +85,19 @@ def annotate_shard(
     name: str | None = None,
     batch_size: int = 8,
     retry: Collection[str] | None = None,
-) -> Dataset:
-    """Annotate the share of `rank` among `world_size` processes, and return these rows; see `annotate`.
+) -> int:
+    """Ask about the share of `rank` among `world_size` processes, and return its number of utterances; see `annotate`.
 
     Answers go to `folder`/`name`.sqlite (default: by rank and world size); whatever any file in the folder holds is
-    not asked again, so that another run may have another number of processes. `collect` puts the shares together.
+    not asked again, so that another run may have another number of processes. `collect` makes the annotated dataset.
     """
-    rows = shard_rows(dataset, rank, world_size)
+    check_askable(dataset, annotator)
+    share = dataset.select(shard_rows(dataset, rank, world_size))
     with StoreFolder(folder, name or f"{rank:05d}-of-{world_size:05d}") as store:
-        return annotate(dataset.select(rows), annotator, store, batch_size=batch_size, retry=retry)
+        desk = Desk(annotator, store, batch_size=batch_size, retry=retry)
+        with bar(len(share), "Annotating") as desk.tally.bar:
+            ask(share, desk)
+    return len(share)
 
 
 def shard_rows(dataset: Dataset, rank: int, world_size: int) -> list[int]:
