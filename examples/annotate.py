@@ -5,8 +5,7 @@
 
     python examples/annotate.py                                                # toy corpus: a minute on a CPU, offline
     python examples/annotate.py --corpus crema_d --data_dir CREMA-D --annotator Qwen/Qwen2-Audio-7B-Instruct --dry_run
-    accelerate launch --multi_gpu --num_processes 8 examples/annotate.py --corpus iemocap \
-        --data_dir IEMOCAP_full_release --annotator Qwen/Qwen2-Audio-7B-Instruct --orders 4 --batch_size 32
+    accelerate launch --multi_gpu --num_processes 8 examples/annotate.py --corpus iemocap --data_dir ...
 
 Answers lie in outputs/annotate/stores: the same command, with any number of processes, goes on where it was stopped.
 In the end: outputs/annotate/annotated (datasets.load_from_disk), answers.sqlite and card.md.
@@ -34,12 +33,10 @@ def main() -> None:
     state = PartialState(cpu=not torch.accelerator.is_available(), timeout=timedelta(days=365))
     if not state.is_main_process:
         datasets.disable_progress_bars()
-
     # 2. The utterances and the annotator: made by one process, then found by the others
     with state.main_process_first():
         dataset = dataset_of(given)
         annotator = annotator_of(given, dataset, str(state.device))
-
     # 3. What would be asked
     stores = given.output / "stores"
     if given.dry_run:
@@ -47,15 +44,13 @@ def main() -> None:
             with StoreFolder(stores, "plan") as store:
                 print(plan(dataset, annotator, store, retry=given.retry))
         return
-
     # 4. Ask, every process about its share
-    share, how = (state.process_index, state.num_processes), {"batch_size": given.batch_size, "retry": given.retry}
+    share = (state.process_index, state.num_processes)
     try:
-        annotate_shard(dataset, annotator, stores, *share, **how)
+        annotate_shard(dataset, annotator, stores, *share, batch_size=given.batch_size, retry=given.retry)
     except KeyboardInterrupt:
         sys.exit(130)
     state.wait_for_everyone()
-
     # 5. Put the shares together
     if state.is_main_process:
         finish(given, dataset, annotator)
@@ -63,13 +58,15 @@ def main() -> None:
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
+    from dime_hf.annotate import PROMPTS
+
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", default="toy", help="toy, iemocap, ..., or a split saved by `save_to_disk`")
     parser.add_argument("--data_dir", help="folder of the corpus")
     parser.add_argument("--split", default="all", help="train, test, session1, ... (default: all)")
     parser.add_argument("--limit", type=int, help="the first so many utterances alone")
     parser.add_argument("--annotator", help="an audio LM: folder or Hub id (toy corpus: a small one, taught here)")
-    parser.add_argument("--prompts", nargs="+", help="names of prompts (default: all)")
+    parser.add_argument("--prompts", nargs="+", choices=[prompt.name for prompt in PROMPTS], help="default: all")
     parser.add_argument("--orders", type=int, default=1, help="option orders a prompt")
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--retry", nargs="*", help="kinds of failures to ask again (default: all; none: leave them)")
@@ -97,7 +94,7 @@ def dataset_of(given: argparse.Namespace) -> Any:
 
 
 def annotator_of(given: argparse.Namespace, dataset: Any, device: str) -> Any:
-    """The audio LM with the prompts that were chosen; for the toy corpus a small one is taught once."""
+    """The audio LM that was named; for the toy corpus a small one, taught once."""
     from dime_hf.annotate import PROMPTS, AudioLMAnnotator, small_audio_lm
     from dime_hf.columns import classes
     from dime_hf.corpora import toy
@@ -107,17 +104,14 @@ def annotator_of(given: argparse.Namespace, dataset: Any, device: str) -> Any:
     small = given.output / "annotator"
     if not given.annotator and not small.exists():
         small_audio_lm(small, toy.school(utterances=600))
-    known = {prompt.name: prompt for prompt in PROMPTS}
-    if not set(given.prompts or known) <= set(known):
-        sys.exit(f"--prompts: choose among {', '.join(known)}")
-    prompts = tuple(known[name] for name in given.prompts or known)
+    prompts = tuple(prompt for prompt in PROMPTS if not given.prompts or prompt.name in given.prompts)
     return AudioLMAnnotator(given.annotator or small, classes(dataset), prompts, given.orders, device=device)
 
 
 def finish(given: argparse.Namespace, dataset: Any, annotator: Any) -> None:
     from dime_hf.annotate import annotation_card, collect
 
-    out: Path = given.output
+    out = given.output
     annotated = collect(dataset, annotator, out / "stores", out / "answers.sqlite")
     annotated.save_to_disk(out / "annotated")
     (out / "card.md").write_text(annotation_card(out / "answers.sqlite"))

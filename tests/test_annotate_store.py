@@ -232,8 +232,9 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))  # no file may gro
 store, put = AnswerStore(sys.argv[1], write_ahead=sys.argv[2] == "True"), 0
 try:
     while True:
-        store.put([Entry(f"k{put}", f"u{put}", [succeeded("p", range(4), [0.25] * 4, 0.0)])])
-        put += 1
+        answer = succeeded("p", range(4), [0.25] * 4, 0.0)
+        store.put(Entry(f"k{n}", f"u{n}", [answer]) for n in range(put, put + 25))
+        put += 25
 except StoreError as error:
     print(put, error)
 """
@@ -319,7 +320,7 @@ from dime_hf.annotate import AnswerStore
 from dime_hf.annotate.annotator import succeeded
 from dime_hf.annotate.store import Entry
 store = AnswerStore(sys.argv[1], write_ahead=sys.argv[2] == "True")
-for n in range(200):
+for n in range(60):
     store.put([Entry(f"{sys.argv[3]}{n}", "u", [succeeded("p", range(4), [0.25] * 4, 0.0)])])
     assert len(store.get([f"{sys.argv[3]}{n}"])) == 1
 """
@@ -332,7 +333,7 @@ def test_two_processes_write_at_once(tmp_path, write_ahead):
     writers = [subprocess.Popen([*command, name], env=ENVIRONMENT) for name in "ab"]
     assert [writer.wait(timeout=60) for writer in writers] == [0, 0]
     with AnswerStore(path) as store:
-        assert len(store) == 400
+        assert len(store) == 120
         assert store.select("PRAGMA integrity_check") == [("ok",)]
         assert store.select("PRAGMA journal_mode") == [("wal" if write_ahead else "delete",)]
 
