@@ -11,8 +11,6 @@ Answers lie in outputs/annotate/stores: the same command, with any number of pro
 In the end: outputs/annotate/annotated (datasets.load_from_disk), answers.sqlite and card.md.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from datetime import timedelta
@@ -53,7 +51,7 @@ def main() -> None:
     state.wait_for_everyone()
     # 5. Put the shares together
     if state.is_main_process:
-        finish(given, dataset, annotator)
+        finish(given.output, dataset, annotator)
     state.destroy_process_group()
 
 
@@ -108,10 +106,9 @@ def annotator_of(given: argparse.Namespace, dataset: Any, device: str) -> Any:
     return AudioLMAnnotator(given.annotator or small, classes(dataset), prompts, given.orders, device=device)
 
 
-def finish(given: argparse.Namespace, dataset: Any, annotator: Any) -> None:
+def finish(out: Path, dataset: Any, annotator: Any) -> None:
     from dime_hf.annotate import annotation_card, collect
 
-    out = given.output
     annotated = collect(dataset, annotator, out / "stores", out / "answers.sqlite")
     annotated.save_to_disk(out / "annotated")
     (out / "card.md").write_text(annotation_card(out / "answers.sqlite"))

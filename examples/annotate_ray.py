@@ -4,7 +4,7 @@
 """Ask an audio LM about every utterance of a corpus, on a Ray cluster or on the cores of this machine.
 
     python examples/annotate_ray.py --actors 2
-    RAY_ADDRESS=auto python examples/annotate_ray.py --actors 64 --gpus 1 --corpus /shared/msp_podcast_1.12 \
+    RAY_ADDRESS=auto python examples/annotate_ray.py --actors 64 --gpus 1 --corpus /shared/msp_podcast/train \
         --annotator Qwen/Qwen2-Audio-7B-Instruct --batch_size 32 --output /shared/annotated
 
 The arguments of examples/annotate.py and two more. All machines must see --corpus and --output at the same path.
@@ -65,7 +65,7 @@ def main() -> None:
         ray.shutdown()
 
     # 3. Put the stores together
-    finish(given, dataset, annotator)
+    finish(given.output, dataset, annotator)
 
 
 class Asker:

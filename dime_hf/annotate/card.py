@@ -9,7 +9,7 @@ from dime_hf.annotate.store import AnswerStore
 from dime_hf.errors import StoreError
 
 ANSWERS = """
-SELECT proxy, count(*), count(DISTINCT utterance), avg(off_option), min(asked_at), max(asked_at) FROM answers
+SELECT proxy, count(*), count(DISTINCT utterance), avg(off_option) FROM answers
 GROUP BY proxy ORDER BY proxy
 """
 # Failures that were not made good since, by the last attempt.
@@ -43,7 +43,7 @@ def annotation_card(store: AnswerStore | str | Path) -> str:
     counted = {proxy: rest for proxy, *rest in answers}
     rows = []
     for proxy in sorted({*counted, *failed}):
-        count, utterances, off_option, *_ = counted.get(proxy, (0, 0, None))
+        count, utterances, off_option = counted.get(proxy, (0, 0, None))
         share = "" if off_option is None else f"{off_option:.4f}"
         rows.append(f"| {proxy} | {count:,} | {utterances:,} | {', '.join(failed.get(proxy, ['0']))} | {share} |")
     return "\n".join(

@@ -36,7 +36,9 @@ class Desk:
 
     Questions are asked in batches of `batch_size` utterances of similar length, the longest first, and every batch is
     kept before the next. `retry` are the kinds of failures on record that are asked again, all if None. With
-    `asks=False` nothing is asked: what the store lacks stays out and is counted.
+    `asks=False` nothing is asked: what the store lacks stays out and is counted. An annotator may offer
+    `prepare(batch)`, called ahead in a thread: `answer` then gets what it returned in place of the batch; and
+    `describe()`, fields (model, revision, prompt, strategy) by proxy, which the store keeps for the card.
     """
 
     def __init__(

@@ -42,7 +42,7 @@ def annotate(
     Raises `AnnotationError` where the label sets differ, `LeakageError` for utterances that `annotator` was tuned on.
     """
     check_askable(dataset, annotator)
-    if isinstance(dataset, IterableDataset):
+    if isinstance(dataset, IterableDataset):  # whoever reads a stream waits for one batch, not for a chunk
         desk = Desk(annotator, _store(store), batch_size=batch_size, retry=retry)
         features = Features({**dataset.features, ANSWERS: answers_feature(classes(dataset))})
         return dataset.map(desk, batched=True, batch_size=batch_size, features=features)

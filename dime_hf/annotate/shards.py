@@ -31,7 +31,7 @@ class StoreFolder:
 
     def __init__(self, folder: str | Path, name: str):
         self.path = str(Path(folder, name + SUFFIX))
-        self._stores = {str(path): AnswerStore(path) for path in store_files(folder)}
+        self._stores = {str(path): AnswerStore(path, write_ahead=False) for path in store_files(folder)}
 
     def get(self, keys: Iterable[str]) -> dict[str, list[Answer]]:
         """Return the good answers that any of the files holds for `keys`, by key."""

@@ -88,7 +88,7 @@ class AnswerStore:
         """
         if not Path(other).is_file():
             raise StoreError(f"`other`: there is no answer store {other}")
-        AnswerStore(other).close()  # of this version from now on, or an error
+        AnswerStore(other, write_ahead=self.write_ahead).close()  # of this version from now on, or an error
         before = len(self)
         with self._errors():
             self._connection.execute("ATTACH DATABASE ? AS other", (str(other),))
