@@ -91,6 +91,12 @@ class AudioLMAnnotator:
         """Ids of the utterances whose human labels the checkpoint has seen."""
         return checkpoints.tuned_on(self.checkpoint, self.revision)
 
+    def describe(self) -> dict[str, dict[str, str]]:
+        """Model, revision (of a folder the hash of its content), prompt and strategy of each proxy."""
+        model = Path(self.checkpoint).name if Path(self.checkpoint).is_dir() else self.checkpoint
+        weights = checkpoints.identity(self.checkpoint, self.revision).rpartition("@")[2]
+        return {self._proxy(ask): {"model": model, "revision": weights, **ask.describe()} for ask in self.asks}
+
     def preview(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, str]:
         """What each proxy is asked about the first utterance of a batch, as plain text; no model is loaded."""
         return {self._proxy(ask): as_text(ask.messages(self.options, batch[TEXT][0])) for ask in self.asks}

@@ -126,6 +126,11 @@ class Remote(abc.ABC):
             self._ledger.raise_if_stopped()
         return answers
 
+    def describe(self) -> dict[str, dict[str, str]]:
+        """Model, revision as the user names it, prompt and strategy of each proxy."""
+        revision = self.revision or "not known"
+        return {self._proxy(ask): {"model": self.model, "revision": revision, **ask.describe()} for ask in self._asks}
+
     def preview(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, str]:
         """Return by proxy what would be asked about the first utterance of a batch, without its sound."""
         text = plain(batch[TEXT][0])
