@@ -1,5 +1,6 @@
 """Small random audio LMs of every family that is tried, built in place; their answers depend on what they hear."""
 
+import base64
 import json
 from pathlib import Path
 
@@ -29,13 +30,20 @@ from dime_hf.annotate.small import CHAT_TEMPLATE, _tokenizer
 OPTIONS = ("angry", "happy", "neutral", "sad", "surprised")
 FAMILIES = ("qwen2_audio", "audioflamingo3", "voxtral", "qwen2_5_omni_thinker", "qwen3_omni_moe_thinker")
 MELS, WIDTH = 16, 32
-ENCODER = dict(num_mel_bins=MELS, encoder_layers=2, encoder_attention_heads=2, encoder_ffn_dim=32, d_model=16)
-TEXT = dict(hidden_size=WIDTH, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
+ENCODER = {
+    "num_mel_bins": MELS,
+    "d_model": 16,
+    "encoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "encoder_ffn_dim": 32,
+}
+HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2}
+TEXT = {"hidden_size": WIDTH, "intermediate_size": 64, "num_hidden_layers": 2, **HEADS}
 MISTRAL_TOKENS = (
     "<unk> <s> </s> [INST] [/INST] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [TOOL_RESULTS] [/TOOL_RESULTS] [TOOL_CALLS] "
     "[IMG] <pad> [IMG_BREAK] [IMG_END] [PREFIX] [MIDDLE] [SUFFIX] [SYSTEM_PROMPT] [/SYSTEM_PROMPT] [TOOL_CONTENT]"
 )
-VISION = dict(depth=1, hidden_size=16, intermediate_size=16, num_heads=2, out_hidden_size=WIDTH)
+VISION = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": WIDTH}
 
 
 def build(family: str, folder: Path, whole_words: bool = True) -> Path:
@@ -54,7 +62,7 @@ def loud(model) -> None:
     """Blow up random weights, so that every token and every sound moves the answers clearly."""
     for name, weight in model.named_parameters():
         if weight.ndim > 1 and "embed_positions" not in name:
-            weight.mul_(6 if "audio_tower" in name or "projector" in name else 4)
+            weight.mul_(12 if "self_attn" in name or "audio_tower" in name or "projector" in name else 5)
 
 
 def _qwen2_audio(folder, whole_words):
@@ -74,9 +82,7 @@ def _audioflamingo3(_, whole_words):
     processor = AudioFlamingo3Processor(extractor(4), tokenizer, chat_template=template)
     encoder = AudioFlamingo3EncoderConfig(**ENCODER, max_source_positions=200)
     text = Qwen2Config(**TEXT, **text_ids(tokenizer))
-    config = AudioFlamingo3Config(
-        audio_config=encoder, text_config=text, audio_token_id=processor.audio_token_id
-    )
+    config = AudioFlamingo3Config(audio_config=encoder, text_config=text, audio_token_id=processor.audio_token_id)
     return closing(AudioFlamingo3ForConditionalGeneration(config), tokenizer), processor
 
 
@@ -88,6 +94,7 @@ def _qwen2_5_omni_thinker(_, whole_words):
         vision_config=VISION,
         text_config={**TEXT, **text_ids(tokenizer), "rope_parameters": rope},
         audio_token_index=tokenizer.convert_tokens_to_ids("<|AUDIO|>"),
+        vision_start_token_id=tokenizer.pad_token_id,
     )
     model = Qwen2_5OmniThinkerForConditionalGeneration(config)
     return closing(model, tokenizer), Qwen2AudioProcessor(extractor(30), tokenizer, chat_template=CHAT_TEMPLATE)
@@ -96,12 +103,13 @@ def _qwen2_5_omni_thinker(_, whole_words):
 def _qwen3_omni_moe_thinker(_, whole_words):
     tokenizer = text_tokenizer(whole_words)
     rope = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [1, 1, 2]}
-    experts = dict(moe_intermediate_size=16, num_experts=4, num_experts_per_tok=2)
+    experts = {"moe_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2}
     config = Qwen3OmniMoeThinkerConfig(
         audio_config={**ENCODER, "output_dim": WIDTH, "downsample_hidden_size": 8, "max_source_positions": 200},
         vision_config={**VISION, "deepstack_visual_indexes": [0]},
         text_config={**TEXT, **experts, **text_ids(tokenizer), "rope_parameters": rope},
         audio_token_id=tokenizer.convert_tokens_to_ids("<|AUDIO|>"),
+        vision_start_token_id=tokenizer.pad_token_id,
     )
     model = Qwen3OmniMoeThinkerForConditionalGeneration(config)
     return closing(model, tokenizer), Qwen2AudioProcessor(extractor(30), tokenizer, chat_template=CHAT_TEMPLATE)
@@ -121,17 +129,29 @@ def mistral_tokenizer(folder, whole_words):
     from transformers import MistralCommonBackend
 
     source = Path(mistral_common.__file__).parent / "data" / "tekken_240911.json"
-    content = json.loads(source.read_text())
-    vocabulary = content["vocab"][: 30_000 if whole_words else 700]
+    shipped = json.loads(source.read_text())
+    vocabulary = shipped["vocab"][:700] + (words(shipped["vocab"][:700]) if whole_words else [])
     named = dict(enumerate(MISTRAL_TOKENS.split())) | {24: "[AUDIO]", 25: "[BEGIN_AUDIO]", 34: "[TRANSCRIBE]"}
     special = [{"rank": n, "token_str": named.get(n, f"<SPECIAL_{n}>"), "is_control": True} for n in range(40)]
     sizes = {"default_vocab_size": len(vocabulary) + 40, "default_num_special_tokens": 40, "version": "v7"}
     mel = {"num_mel_bins": MELS, "hop_length": 160, "window_size": 400}
     heard = {"sampling_rate": 16_000, "frame_rate": 12.5, "audio_encoding_config": mel, "chunk_length_s": 30}
-    content = {"config": content["config"] | sizes, "vocab": vocabulary, "special_tokens": special, "audio": heard}
+    content = {"config": shipped["config"] | sizes, "vocab": vocabulary, "special_tokens": special, "audio": heard}
     Path(folder).mkdir(parents=True, exist_ok=True)
     (Path(folder) / "tekken.json").write_text(json.dumps(content))
     return MistralCommonBackend(tokenizer_path=str(Path(folder) / "tekken.json"))
+
+
+def words(vocabulary):
+    """Entries by which every option becomes one token: the beginnings of its words, of two letters and more."""
+    known = {base64.b64decode(entry["token_bytes"]) for entry in vocabulary}
+    beginnings = [option[:n].encode() for option in OPTIONS for n in range(2, len(option) + 1)]
+    new = [b for b in dict.fromkeys(beginnings) if b not in known]
+    first = len(vocabulary)
+    return [
+        {"rank": first + n, "token_bytes": base64.b64encode(b).decode(), "token_str": b.decode()}
+        for n, b in enumerate(new)
+    ]
 
 
 def text_tokenizer(whole_words, *more) -> PreTrainedTokenizerFast:
@@ -141,7 +161,7 @@ def text_tokenizer(whole_words, *more) -> PreTrainedTokenizerFast:
 
 
 def text_ids(tokenizer):
-    ids = dict(bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     return {"vocab_size": len(tokenizer), "tie_word_embeddings": False, **ids}
 
 

@@ -96,8 +96,8 @@ def _blank(draws: Draws, row: int, limit: int) -> list[_Reply]:
 def _fill(family: Family, prefix: Prefix, logits: torch.Tensor, replies: Sequence[_Reply]) -> None:
     """Write `replies` token by token; those that have ended leave the batch."""
     rows = torch.tensor([reply.row for reply in replies], device=logits.device)
-    prefix, logits, step = prefix.rows(rows), logits[rows], 0
-    while True:
+    for step in range(max(reply.limit for reply in replies)):
+        logits = logits[rows]
         tokens = draw_tokens(logits, [r.temperature for r in replies], [r.key for r in replies], step)
         broken = logits.isnan().any(-1).tolist()
         for reply, token, is_broken in zip(replies, tokens.tolist(), broken, strict=True):
@@ -106,11 +106,11 @@ def _fill(family: Family, prefix: Prefix, logits: torch.Tensor, replies: Sequenc
         going_on = [place for place, reply in enumerate(replies) if not _ended(family, reply)]
         if not going_on:
             return
-        if len(going_on) < len(replies):
-            kept = torch.tensor(going_on, device=logits.device)
-            prefix, tokens, replies = prefix.rows(kept), tokens[kept], [replies[place] for place in going_on]
+        if step == 0 or len(going_on) < len(replies):
+            prefix, tokens = prefix.rows(rows[going_on]), tokens[going_on]
+            replies = [replies[place] for place in going_on]
         prefix, logits = scoring.extend(family.model, prefix, tokens[:, None], torch.ones_like(tokens)[:, None])
-        step += 1
+        rows = torch.arange(len(replies), device=logits.device)
 
 
 def _ended(family: Family, reply: _Reply) -> bool:

@@ -140,9 +140,7 @@ def option_log_probabilities(
     return after_prefix(model, prefix, logits, options)
 
 
-def after_prefix(
-    model: Any, prefix: Prefix, logits: torch.Tensor, options: Sequence[Sequence[int]]
-) -> torch.Tensor:
+def after_prefix(model: Any, prefix: Prefix, logits: torch.Tensor, options: Sequence[Sequence[int]]) -> torch.Tensor:
     """Log-probability (rows, K) of the options after a prefix that ends with `logits` (rows, vocabulary)."""
     scores = logits.float().log_softmax(-1)[:, [tokens[0] for tokens in options]]
     if max(map(len, options)) == 1:
