@@ -1,9 +1,12 @@
 """Small random audio LMs of every family that is tried, built in place; their answers depend on what they hear."""
 
 import base64
+import io
 import json
 from pathlib import Path
 
+import pytest
+import soundfile
 import torch
 from transformers import (
     AudioFlamingo3Config,
@@ -22,6 +25,7 @@ from transformers import (
     VoxtralProcessor,
     WhisperFeatureExtractor,
 )
+from transformers.utils import is_mistral_common_available
 
 from dime_hf.annotate import PROMPTS, SmallShape, small_audio_lm
 from dime_hf.annotate.prompts import option_words
@@ -55,6 +59,12 @@ def build(family: str, folder: Path, whole_words: bool = True) -> Path:
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+def needed(family: str) -> None:
+    """Skip the test where a package of the family is lacking."""
+    if family == "voxtral" and not is_mistral_common_available():
+        pytest.skip("Voxtral needs mistral-common, as new as this transformers wants it")
 
 
 @torch.no_grad()
@@ -172,3 +182,28 @@ def extractor(seconds):
 def closing(model, tokenizer):
     model.generation_config.update(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     return model.eval()
+
+
+def processed(lm, messages, clip):
+    """Inputs as the family's own processor makes them."""
+    kind = lm.model.config.model_type
+    if kind == "voxtral":
+        return dict(lm.processor.apply_chat_template([mistral(messages, clip)]))
+    text = lm.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    inputs = dict(lm.processor(text=[text], audio=[clip], sampling_rate=16_000, return_tensors="pt"))
+    if kind == "qwen3_omni_moe_thinker":  # whose own processor counts otherwise
+        from transformers.models.qwen3_omni_moe.modeling_qwen3_omni_moe import _get_feat_extract_output_lengths
+
+        count = int(_get_feat_extract_output_lengths(inputs["feature_attention_mask"].sum()))
+        ids = lm.processor.tokenizer(text.replace("<|AUDIO|>", "<|AUDIO|>" * count), return_tensors="pt")
+        inputs |= {name: ids[name] for name in ("input_ids", "attention_mask")}
+    return {name: tensor for name, tensor in inputs.items() if torch.is_tensor(tensor)}
+
+
+def mistral(messages, clip):
+    """The conversation as Voxtral takes it: sound in base64, no system turn."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, clip, 16_000, format="WAV", subtype="FLOAT")
+    sound, words = messages[1]["content"]
+    sound = {**sound, "base64": base64.b64encode(buffer.getvalue()).decode()}
+    return [{"role": "user", "content": [sound, {**words, "text": f"{messages[0]['content']}\n{words['text']}"}]}]

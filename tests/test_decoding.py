@@ -10,11 +10,10 @@ from dime_hf.annotate.decoding import Draws
 from dime_hf.annotate.prompts import conversation
 from dime_hf.errors import AnnotationError
 from tests import small_families
-from tests.small_families import OPTIONS
+from tests.small_families import FAMILIES, OPTIONS, processed
 
 TEXTS = ("So we go there.", None, "And then?")
 QUESTIONS = [[conversation(prompt, OPTIONS, range(5), text) for text in TEXTS] for prompt in PROMPTS[:2]]
-TRIED = ("qwen2_audio", "qwen2_5_omni_thinker", "qwen3_omni_moe_thinker", "audioflamingo3")
 
 
 def noise(seconds, seed):
@@ -24,8 +23,9 @@ def noise(seconds, seed):
 CLIPS = [noise(1.2, 1), noise(0.4, 2), noise(2.57, 3)]
 
 
-@pytest.fixture(scope="module", params=TRIED)
+@pytest.fixture(scope="module", params=FAMILIES)
 def family(request, tmp_path_factory):
+    small_families.needed(request.param)
     folder = small_families.build(request.param, tmp_path_factory.mktemp("models") / request.param)
     return str(folder)
 
@@ -43,20 +43,16 @@ def draws(temperatures, seed=0, questions=2, rows=3):
 
 
 def generated(lm, messages, clip, tokens):
-    text = lm.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    inputs = lm.family.processor(text=[text], audio=[clip], sampling_rate=16_000, return_tensors="pt")
-    if "qwen3" in lm.model.config.model_type:  # whose own processor counts otherwise
-        recordings = lm.listen([clip])
-        inputs = recordings.ask([messages])
-    inputs = {name: tensor for name, tensor in inputs.items() if torch.is_tensor(tensor)}
-    ids = lm.model.generate(**inputs, do_sample=False, max_new_tokens=tokens)[0, inputs["input_ids"].shape[1] :]
-    return ids.tolist()
+    """Token ids of an answer as transformers writes it, from inputs as the processor makes them."""
+    inputs = processed(lm, messages, clip)
+    return lm.model.generate(**inputs, do_sample=False, max_new_tokens=tokens)[
+        0, inputs["input_ids"].shape[1] :
+    ].tolist()
 
 
 def test_greedy_writes_what_transformers_generates(family):
     lm = checkpoints.load(family)
-    recordings = lm.listen(CLIPS)
-    found = lm.write(recordings, QUESTIONS, draws([0.0, 0.0]), [6, 4])
+    found = lm.write(lm.listen(CLIPS), QUESTIONS, draws([0.0, 0.0]), [6, 4])
     for question, tokens, answers in zip(QUESTIONS, (6, 4), found, strict=True):
         for messages, clip, answer in zip(question, CLIPS, answers, strict=True):
             ids = generated(lm, messages, clip, tokens)

@@ -29,7 +29,8 @@ def options_vs_sampled10() -> dict[str, Any]:
     options = option_words(columns.classes(school))
     with tempfile.TemporaryDirectory() as folder:
         lm = checkpoints.load(str(small_audio_lm(folder, label_set=options, shape=SHAPE)))
-    batches = [inputs(lm, school[start : start + BATCH], options) for start in range(0, CLIPS, BATCH)]
+    parts = [school[start : start + BATCH] for start in range(0, CLIPS, BATCH)]
+    batches, whole = ([make(lm, part, options) for part in parts] for make in (inputs, processed))
     tokens = scoring.option_tokens(lm.family, conversation(PROMPTS[0], options, range(4), None), options)
     longest = max(map(len, tokens))
 
@@ -39,7 +40,7 @@ def options_vs_sampled10() -> dict[str, Any]:
             scoring.score_recordings(lm.family, batch, tokens)
 
     def sampled() -> None:
-        for batch in batches:
+        for batch in whole:
             for _ in range(DRAWS):
                 lm.model.generate(**batch, do_sample=True, max_new_tokens=longest)
 
@@ -78,3 +79,14 @@ def inputs(lm: checkpoints.AudioLM, rows: dict[str, list[Any]], options: tuple[s
     recordings = lm.listen([audio.read(cell, lm.rate) for cell in rows[columns.AUDIO]])
     order = range(len(options))
     return recordings.ask([conversation(PROMPTS[0], options, order, text) for text in rows[columns.TEXT]])
+
+
+def processed(
+    lm: checkpoints.AudioLM, rows: dict[str, list[Any]], options: tuple[str, ...]
+) -> dict[str, torch.Tensor]:
+    """The same as the processor makes it, for whatever does not cut the encoder's window."""
+    order = range(len(options))
+    asked = [conversation(PROMPTS[0], options, order, text) for text in rows[columns.TEXT]]
+    texts = [lm.processor.apply_chat_template(q, tokenize=False, add_generation_prompt=True) for q in asked]
+    sounds = [audio.read(cell, lm.rate) for cell in rows[columns.AUDIO]]
+    return dict(lm.processor(text=texts, audio=sounds, sampling_rate=lm.rate, return_tensors="pt", padding=True))

@@ -36,10 +36,8 @@ class Family:
 
     @classmethod
     def read_processor(cls, checkpoint: str, commit: str | None) -> Any:
-        """Processor of a checkpoint."""
-        from transformers import AutoProcessor
-
-        processor = AutoProcessor.from_pretrained(checkpoint, revision=commit)
+        """Processor of a checkpoint; raises `AnnotationError` if it does not take sound and chat."""
+        processor = cls.processor_of(checkpoint, commit)
         if not (_extractor(processor) and all(getattr(processor, p, None) for p in ("tokenizer", "chat_template"))):
             raise AnnotationError(
                 f"`checkpoint` {checkpoint!r} does not take sound and chat: its processor, a "
@@ -48,8 +46,14 @@ class Family:
         return processor
 
     @classmethod
+    def processor_of(cls, checkpoint: str, commit: str | None) -> Any:
+        from transformers import AutoProcessor
+
+        return AutoProcessor.from_pretrained(checkpoint, revision=commit)
+
+    @classmethod
     def model_class(cls, config: Any) -> Any:
-        """Class of the family, or the one that a checkpoint names, or else the first auto class that knows its type."""
+        """Class of the family, or that a checkpoint names, or else the first auto class that knows its type."""
         import transformers
 
         named = [name for name in (*cls.classes, *(config.architectures or ())) if hasattr(transformers, name)]

@@ -22,11 +22,11 @@ class Qwen25OmniThinker(WhisperFamily):
     classes = ("Qwen2_5OmniThinkerForConditionalGeneration",)
 
     @classmethod
-    def read_processor(cls, checkpoint: str, commit: str | None) -> Any:
+    def processor_of(cls, checkpoint: str, commit: str | None) -> Any:
         from transformers import AutoTokenizer, Qwen2AudioProcessor, WhisperFeatureExtractor
 
         try:
-            return super().read_processor(checkpoint, commit)
+            return super().processor_of(checkpoint, commit)
         except ImportError:
             tokenizer = AutoTokenizer.from_pretrained(checkpoint, revision=commit)
             extractor = WhisperFeatureExtractor.from_pretrained(checkpoint, revision=commit or "main")
