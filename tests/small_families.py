@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
+import transformers
+from packaging.version import Version
 from transformers import (
     AudioFlamingo3Config,
     AudioFlamingo3EncoderConfig,
@@ -62,7 +64,9 @@ def build(family: str, folder: Path, whole_words: bool = True) -> Path:
 
 
 def needed(family: str) -> None:
-    """Skip the test where a package of the family is lacking."""
+    """Skip the test where a family cannot be had: transformers 5.0.0 knows no thinkers, and its Flamingo is broken."""
+    if family != "qwen2_audio" and Version(transformers.__version__) < Version("5.23"):
+        pytest.skip(f"transformers {transformers.__version__}; {family} was tried with 5.23")
     if family == "voxtral" and not is_mistral_common_available():
         pytest.skip("Voxtral needs mistral-common, as new as this transformers wants it")
 

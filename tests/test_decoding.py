@@ -176,11 +176,12 @@ def test_running_out_of_memory_leaves_the_model_as_it_was(qwen):
         if len(arguments[0]) > 6:  # while the draws are written
             raise torch.OutOfMemoryError("no room")
 
-    handle = lm.model.lm_head.register_forward_hook(full)
+    head = lm.model.get_output_embeddings()
+    handle = head.register_forward_hook(full)
     with pytest.raises(torch.OutOfMemoryError):
         lm.write(recordings, QUESTIONS, draws([1.0] * 3), [3, 3])
     handle.remove()
-    assert not lm.model.lm_head._forward_pre_hooks
+    assert not head._forward_pre_hooks
     assert lm.write(recordings, QUESTIONS, draws([1.0] * 3), [3, 3]) == expected
 
 

@@ -91,9 +91,8 @@ class Family:
         heard = self.processor(
             text=[self.processor.audio_token] * len(waveforms),
             audio=list(waveforms),
-            audio_kwargs={"sampling_rate": self.rate},
-            text_kwargs={"padding": True, "add_special_tokens": False},
-            return_tensors="pt",
+            audio_kwargs={"sampling_rate": self.rate, "return_tensors": "pt"},
+            text_kwargs={"padding": True, "add_special_tokens": False, "return_tensors": "pt"},
         )
         sounds = [ids[mask.bool()] for ids, mask in zip(heard["input_ids"], heard["attention_mask"], strict=True)]
         features = {name: heard[name] for name in heard if name not in OF_TOKENS}
