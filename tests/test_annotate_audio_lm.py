@@ -185,9 +185,7 @@ def test_recordings_give_what_the_processor_gives(single):
     frames = inputs["input_features"].shape[-1]
     assert 250 < frames < 270
     for name, tensor in inputs.items():
-        whole = (
-            expected[name][..., :frames] if name.endswith(("features", "feature_attention_mask")) else expected[name]
-        )
+        whole = expected[name][..., :frames] if "feature" in name else expected[name]
         torch.testing.assert_close(tensor, whole)
 
 
@@ -360,14 +358,12 @@ class InPairs:
 
 
 def test_options_that_the_tokenizer_merges_with_the_prompt_are_refused():
-    assert scoring.option_tokens(Family(None, InPairs()), [{"role": "even", "content": "one"}], ["sa", "an"]) == (
-        ("sa",),
-        ("an",),
-    )
+    family = Family(None, InPairs())
+    assert scoring.option_tokens(family, [{"role": "even", "content": "one"}], ["sa", "an"]) == (("sa",), ("an",))
     with pytest.raises(
         AnnotationError, match="option 'sad' does not follow the generation prompt in tokens of its own"
     ):
-        scoring.option_tokens(Family(None, InPairs()), [{"role": "odd", "content": "one"}], ["sad"])
+        scoring.option_tokens(family, [{"role": "odd", "content": "one"}], ["sad"])
 
 
 def test_fingerprint_holds_what_changes_the_answers_and_nothing_else(single, several, tmp_path):

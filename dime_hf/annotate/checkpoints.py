@@ -203,7 +203,9 @@ def _quantized(quantization: str | None, device: str) -> dict[str, Any]:
     if quantization is None:
         return {}
     if quantization not in QUANTIZATIONS:
-        raise AnnotationError(f"`quantization` must be one of {', '.join(QUANTIZATIONS)} or None; got {quantization!r}")
+        raise AnnotationError(
+            f"`quantization` must be one of {', '.join(QUANTIZATIONS)} or None; got {quantization!r}"
+        )
     if importlib.util.find_spec("bitsandbytes") is None:
         raise AnnotationError(
             f"`quantization={quantization!r}` needs the package bitsandbytes, which is not installed: "

@@ -8,7 +8,7 @@ the vocabulary's size has to be drawn on the CPU for every token.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import numpy as np
 import torch
@@ -49,6 +49,10 @@ class _Reply:
     limit: int
     tokens: list[int] = dataclasses.field(default_factory=list)
     broken: bool = False
+
+    def ended(self, ends: Container[int]) -> bool:
+        """Whether nothing more is to be written."""
+        return self.broken or self.tokens[-1] in ends or len(self.tokens) == self.limit
 
 
 def write(
@@ -95,26 +99,22 @@ def _blank(draws: Draws, row: int, limit: int) -> list[_Reply]:
 
 def _fill(family: Family, prefix: Prefix, logits: torch.Tensor, replies: Sequence[_Reply]) -> None:
     """Write `replies` token by token; those that have ended leave the batch."""
-    rows = torch.tensor([reply.row for reply in replies], device=logits.device)
-    prefix, logits, step = prefix.rows(rows), logits[rows], 0
-    while True:
+    rows, ends = torch.tensor([reply.row for reply in replies], device=logits.device), family.ends
+    for step in range(max(reply.limit for reply in replies)):
+        logits = logits[rows]
         tokens = draw_tokens(logits, [r.temperature for r in replies], [r.key for r in replies], step)
         broken = logits.isnan().any(-1).tolist()
         for reply, token, is_broken in zip(replies, tokens.tolist(), broken, strict=True):
             reply.tokens.append(token)
             reply.broken = is_broken
-        going_on = [place for place, reply in enumerate(replies) if not _ended(family, reply)]
+        going_on = [place for place, reply in enumerate(replies) if not reply.ended(ends)]
         if not going_on:
             return
-        if len(going_on) < len(replies):
-            kept = torch.tensor(going_on, device=logits.device)
-            prefix, tokens, replies = prefix.rows(kept), tokens[kept], [replies[place] for place in going_on]
+        if step == 0 or len(going_on) < len(replies):
+            prefix, tokens = prefix.rows(rows[going_on]), tokens[going_on]
+            replies = [replies[place] for place in going_on]
         prefix, logits = scoring.extend(family.model, prefix, tokens[:, None], torch.ones_like(tokens)[:, None])
-        step += 1
-
-
-def _ended(family: Family, reply: _Reply) -> bool:
-    return reply.broken or reply.tokens[-1] in family.ends or len(reply.tokens) == reply.limit
+        rows = torch.arange(len(replies), device=logits.device)
 
 
 def _text(family: Family, reply: _Reply) -> str | None:

@@ -1,7 +1,8 @@
 """The parity probe: a batch must be answered as its recordings are one by one.
 
 Masks that an attention implementation ignores, positions that count the padding, numbers too coarse to tell options
-apart: whatever makes answers depend on the batch shows on noise, before the first utterance is annotated.
+apart: whatever makes answers depend on the batch shows on noise, before the first utterance is annotated. (It found
+that transformers 5.0.0 mixes up the recordings of a batch in Audio Flamingo 3.)
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def check_parity(family: Family, checkpoint: str) -> None:
             f"`checkpoint` {checkpoint!r}: option log-probabilities of a batch differ by {difference:.3g} nats from "
             f"those of its recordings one by one ({model.dtype} on {model.device}, attention "
             f"{model.config._attn_implementation!r}; {allowed:.3g} may be rounding), so that answers would depend on "
-            "the batch: try another `dtype`, such as float32, or another `attention`, such as eager"
+            "the batch: try another `dtype`, such as float32, another `attention`, such as eager, or another version "
+            "of transformers"
         )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from transformers.cache_utils import DynamicLayer
 
 from dime_hf.annotate.families.base import Family, Messages
 from dime_hf.errors import AnnotationError
@@ -76,7 +77,9 @@ class Prefix:
         return Prefix(chosen.cache, self.mask[places])
 
     def copy(self) -> Prefix:
-        """The same prefix, to be gone on from: layers of a cache grow by concatenation, so they share tensors."""
+        """The same prefix, to be gone on from. Layers that grow by concatenation share their tensors until then."""
+        if not all(isinstance(layer, DynamicLayer) for layer in self.cache.layers):
+            return Prefix(copy.deepcopy(self.cache), self.mask)
         cache = copy.copy(self.cache)
         cache.layers = [copy.copy(layer) for layer in self.cache.layers]
         return Prefix(cache, self.mask)
@@ -140,9 +143,7 @@ def option_log_probabilities(
     return after_prefix(model, prefix, logits, options)
 
 
-def after_prefix(
-    model: Any, prefix: Prefix, logits: torch.Tensor, options: Sequence[Sequence[int]]
-) -> torch.Tensor:
+def after_prefix(model: Any, prefix: Prefix, logits: torch.Tensor, options: Sequence[Sequence[int]]) -> torch.Tensor:
     """Log-probability (rows, K) of the options after a prefix that ends with `logits` (rows, vocabulary)."""
     scores = logits.float().log_softmax(-1)[:, [tokens[0] for tokens in options]]
     if max(map(len, options)) == 1:

@@ -61,9 +61,7 @@ class Tree:
     No more than `scoring.SEQUENCES` rows come to a leaf, or the recordings of the batch where these are more.
     """
 
-    def __init__(
-        self, family: Family, recordings: Recordings, questions: Sequence[Sequence[Messages]], leaf: Leaf
-    ):
+    def __init__(self, family: Family, recordings: Recordings, questions: Sequence[Sequence[Messages]], leaf: Leaf):
         self.family, self.recordings, self.leaf = family, recordings, leaf
         self.tokens = [recordings.tokens(conversations) for conversations in questions]
         self.rows = range(recordings.size)

@@ -29,16 +29,16 @@ class Family:
     family differs.
     """
 
+    classes: tuple[str, ...] = ()  # go before those that a checkpoint names
+
     def __init__(self, model: Any, processor: Any):
         self.model, self.processor = model, processor
 
     @classmethod
     def read_processor(cls, checkpoint: str, commit: str | None) -> Any:
-        """Processor of a checkpoint."""
-        from transformers import AutoProcessor
-
-        processor = AutoProcessor.from_pretrained(checkpoint, revision=commit)
-        if not all(getattr(processor, part, None) for part in ("feature_extractor", "tokenizer", "chat_template")):
+        """Processor of a checkpoint; raises `AnnotationError` if it does not take sound and chat."""
+        processor = cls.processor_of(checkpoint, commit)
+        if not (_extractor(processor) and all(getattr(processor, p, None) for p in ("tokenizer", "chat_template"))):
             raise AnnotationError(
                 f"`checkpoint` {checkpoint!r} does not take sound and chat: its processor, a "
                 f"{type(processor).__name__}, needs a feature extractor, a tokenizer and a chat template"
@@ -46,11 +46,17 @@ class Family:
         return processor
 
     @classmethod
+    def processor_of(cls, checkpoint: str, commit: str | None) -> Any:
+        from transformers import AutoProcessor
+
+        return AutoProcessor.from_pretrained(checkpoint, revision=commit)
+
+    @classmethod
     def model_class(cls, config: Any) -> Any:
-        """Class that the checkpoint itself names, or else the first auto class that knows its type."""
+        """Class of the family, or that a checkpoint names, or else the first auto class that knows its type."""
         import transformers
 
-        named = [name for name in config.architectures or () if hasattr(transformers, name)]
+        named = [name for name in (*cls.classes, *(config.architectures or ())) if hasattr(transformers, name)]
         automatic = [name for name in AUTO_CLASSES if type(config) in getattr(transformers, name)._model_mapping]
         if not named + automatic:
             raise ValueError(
@@ -61,12 +67,12 @@ class Family:
     @property
     def rate(self) -> int:
         """Samples a second of what it hears."""
-        return self.processor.feature_extractor.sampling_rate
+        return _extractor(self.processor).sampling_rate
 
     @property
     def window(self) -> int:
         """Samples that it hears at a time."""
-        return getattr(self.processor.feature_extractor, "n_samples", SECONDS * self.rate)
+        return getattr(_extractor(self.processor), "n_samples", SECONDS * self.rate)
 
     @property
     def pad(self) -> int:
@@ -85,10 +91,8 @@ class Family:
         heard = self.processor(
             text=[self.processor.audio_token] * len(waveforms),
             audio=list(waveforms),
-            sampling_rate=self.rate,
-            add_special_tokens=False,
-            return_tensors="pt",
-            padding=True,
+            audio_kwargs={"sampling_rate": self.rate, "return_tensors": "pt"},
+            text_kwargs={"padding": True, "add_special_tokens": False, "return_tensors": "pt"},
         )
         sounds = [ids[mask.bool()] for ids, mask in zip(heard["input_ids"], heard["attention_mask"], strict=True)]
         features = {name: heard[name] for name in heard if name not in OF_TOKENS}
@@ -140,6 +144,11 @@ class Family:
         for token in sorted(special):
             text = text.replace(token, f"{token[:1]} {token[1:]}")
         return text
+
+
+def _extractor(processor: Any) -> Any:
+    """What makes features of sound; Granite Speech and Phi-4 have another name for it."""
+    return getattr(processor, "feature_extractor", None) or getattr(processor, "audio_processor", None)
 
 
 def merged(option: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from dime_hf.annotate.families.base import Family
 from dime_hf.annotate.families.whisper import WhisperFamily
 
 
@@ -20,30 +19,24 @@ class Qwen25OmniThinker(WhisperFamily):
     run with such a one only).
     """
 
-    thinker = "Qwen2_5OmniThinkerForConditionalGeneration"
+    classes = ("Qwen2_5OmniThinkerForConditionalGeneration",)
 
     @classmethod
-    def read_processor(cls, checkpoint: str, commit: str | None) -> Any:
+    def processor_of(cls, checkpoint: str, commit: str | None) -> Any:
         from transformers import AutoTokenizer, Qwen2AudioProcessor, WhisperFeatureExtractor
 
         try:
-            return super().read_processor(checkpoint, commit)
+            return super().processor_of(checkpoint, commit)
         except ImportError:
             tokenizer = AutoTokenizer.from_pretrained(checkpoint, revision=commit)
-            extractor = WhisperFeatureExtractor.from_pretrained(checkpoint, revision=commit)
+            extractor = WhisperFeatureExtractor.from_pretrained(checkpoint, revision=commit or "main")
             return Qwen2AudioProcessor(extractor, tokenizer, chat_template=tokenizer.chat_template)
-
-    @classmethod
-    def model_class(cls, config: Any) -> Any:
-        import transformers
-
-        return getattr(transformers, cls.thinker)
 
 
 class Qwen3OmniThinker(Qwen25OmniThinker):
     """The thinker of Qwen3-Omni-MoE."""
 
-    thinker = "Qwen3OmniMoeThinkerForConditionalGeneration"
+    classes = ("Qwen3OmniMoeThinkerForConditionalGeneration",)
 
     def vectors(self, frames: int) -> int:
         """Three strides of 2, each with padding, over chunks of so many frames."""

@@ -17,13 +17,16 @@ SILENCE = 1_600  # samples: stands for a recording, all of which have the same t
 
 
 class Voxtral(Family):
-    """Voxtral. The tokenizer allows no system message beside sound, so that its text opens the user's turn."""
+    """Voxtral. Its tokenizer allows no system message beside sound: the text of one follows the recording.
+
+    What is asked is one turn of a user with one recording.
+    """
 
     @classmethod
     def read_processor(cls, checkpoint: str, commit: str | None) -> Any:
         from transformers import VoxtralProcessor
 
-        return VoxtralProcessor.from_pretrained(checkpoint, revision=commit)
+        return VoxtralProcessor.from_pretrained(checkpoint, revision=commit or "main")
 
     def hear(self, waveforms: Sequence[np.ndarray]) -> tuple[dict[str, torch.Tensor], list[str]]:
         extractor = self.processor.feature_extractor
@@ -51,13 +54,15 @@ class Voxtral(Family):
 
     def _adapted(self, messages: Messages) -> Messages:
         """Messages without a system turn, and with silence where the recording goes."""
-        system = "".join(f"{message['content']}\n" for message in messages if message["role"] == "system")
+        system = [message["content"] for message in messages if message["role"] == "system"]
         wav = base64.b64encode(audio.encode_wav(np.zeros(SILENCE, "float32"), self.rate)).decode()
-        turns = [dict(message) for message in messages if message["role"] != "system"]
-        for turn in turns:
-            if not isinstance(turn["content"], str):
-                parts = [{"type": "audio", "base64": wav} if p["type"] == "audio" else dict(p) for p in turn["content"]]
-                first = next(part for part in parts if part["type"] == "text")
-                first["text"], system = system + first["text"], ""
-                turn["content"] = parts
+        sound = {"type": "audio", "base64": wav}
+        turns = []
+        for message in messages:
+            if message["role"] == "user":
+                words = [part["text"] for part in message["content"] if part["type"] == "text"]
+                text = "\n".join([*system, *words])
+                turns.append({**message, "content": [sound, {"type": "text", "text": text}]})
+            elif message["role"] != "system":
+                turns.append(message)
         return turns
