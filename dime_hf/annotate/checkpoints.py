@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import importlib.util
 import json
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,6 +142,7 @@ class AudioLM:
 
 
 _loaded: dict[tuple[str | None, ...], AudioLM] = {}  # at most one: two large models would not fit
+_loading = threading.Lock()  # what is prepared ahead asks for it from another thread
 
 
 def load(
@@ -160,11 +162,12 @@ def load(
     """
     weights = identity(checkpoint, revision)
     key = (checkpoint, weights, dtype, device, attention, quantization)
-    if key not in _loaded:
-        _loaded.clear()
-        commit = None if Path(checkpoint).is_dir() else weights.rpartition("@")[2]
-        _loaded[key] = _load(checkpoint, commit, dtype, device, attention, quantization)
-    return _loaded[key]
+    with _loading:
+        if key not in _loaded:
+            _loaded.clear()
+            commit = None if Path(checkpoint).is_dir() else weights.rpartition("@")[2]
+            _loaded[key] = _load(checkpoint, commit, dtype, device, attention, quantization)
+        return _loaded[key]
 
 
 def _load(
