@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install quickstart test lint bench fuzz clean
+.PHONY: install quickstart test lint bench fuzz soak clean
 
 install: $(INSTALLED)
 
@@ -27,6 +27,9 @@ lint: install
 
 bench: install
 	$(BIN)/python -m tests.bench
+
+soak: install
+	$(BIN)/python -m tests.soak --runs 60
 
 fuzz: install
 	$(BIN)/python -m tests.fuzz --seconds 180

@@ -21,8 +21,7 @@ import pytest  # noqa: E402
 
 import dime_hf  # noqa: E402
 from dime_hf.corpora import toy  # noqa: E402
-
-ROOT = Path(__file__).parent.parent
+from tests.places import DATA, ROOT  # noqa: E402, F401
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -34,10 +33,9 @@ def quiet():
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of open recordings and votes that some checkouts have beside them; skips where it is absent."""
-    folder = Path(os.environ.get("DIME_HF_DATA", ROOT.parent / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no open data in {folder} (set DIME_HF_DATA to its place)")
-    return folder
+    if not DATA.is_dir():
+        pytest.skip(f"no open data in {DATA} (set DIME_HF_DATA to its place)")
+    return DATA
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,9 @@ from dime_hf.annotate import (
     small_audio_lm,
     teach,
 )
+from dime_hf.annotate.families import whisper
 from dime_hf.annotate.prompts import conversation
+from dime_hf.annotate.strategies import Options
 from dime_hf.corpora import toy
 from dime_hf.distribution import js_divergence
 from dime_hf.errors import AnnotationError, ColumnError, LeakageError
@@ -43,7 +45,7 @@ def strangers():
 def test_learns_to_answer_about_speakers_it_never_heard(taught):
     dataset = strangers()
     classes = columns.classes(dataset)
-    annotated = annotate(dataset, AudioLMAnnotator(taught, classes, prompts=PROMPTS[::2], orders=2))
+    annotated = annotate(dataset, AudioLMAnnotator(taught, classes, prompts=PROMPTS[::2], strategy=Options(orders=2)))
     answers = np.array([[a["distribution"] for a in row] for row in annotated["answers"]])
     shares = np.array(dataset["soft_label"])
     prior = js_divergence(shares, shares.mean(0)).mean()  # it even knows the marginal of those it is scored on
@@ -85,7 +87,7 @@ def test_a_short_window_is_exact(taught, school):
     mask = torch.nn.functional.pad(inputs["feature_attention_mask"], (0, 1000 - inputs["input_features"].shape[-1]))
     assert inputs["input_features"].shape[-1] < 400
     with torch.no_grad():
-        with scoring.short_window(lm.model, inputs["input_features"].shape[-1]):
+        with whisper.short_window(lm.model, inputs["input_features"].shape[-1]):
             short = lm.model(**inputs).logits[:, -1]
         full = lm.model(**{**inputs, "input_features": whole, "feature_attention_mask": mask}).logits[:, -1]
     torch.testing.assert_close(short, full, atol=1e-4, rtol=0)
@@ -96,23 +98,27 @@ def test_hearing_no_further_than_the_longest_recording_is_exact(taught, seconds)
     """What the processor pads to the whole window, and the encoder would run over, changes no score."""
     lm = checkpoints.load(str(taught))
     rng = np.random.default_rng(0)
-    recordings = lm.listen([rng.normal(0, 0.1, int(s * lm.rate)).astype("float32") for s in seconds])
+    sounds = [rng.normal(0, 0.1, int(s * lm.rate)).astype("float32") for s in seconds]
+    recordings = lm.listen(sounds)
     options = ("angry", "happy", "neutral", "sad")
-    inputs = recordings.ask([conversation(PROMPTS[0], options, range(4), None)] * 2)
-    tokens = scoring.option_tokens(lm.processor, conversation(PROMPTS[0], options, range(4), None), options)
+    question = conversation(PROMPTS[0], options, range(4), None)
+    tokens = scoring.option_tokens(lm.family, question, options)
+    text = lm.processor.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
+    inputs = lm.processor(text=[text] * 2, audio=sounds, sampling_rate=lm.rate, return_tensors="pt", padding=True)
     with torch.inference_mode():
         whole = scoring.option_log_probabilities(lm.model, inputs, tokens)
-        short = scoring.score_recordings(lm.model, inputs, tokens)
+        short = scoring.score_recordings(lm.family, recordings.ask([question] * 2), tokens)
     torch.testing.assert_close(short, whole, atol=1e-5, rtol=1e-5)
     assert inputs["input_features"].shape[-1] == 1000
+    assert recordings.features["input_features"].shape[-1] <= max(seconds) * 100 + 12
 
 
 def test_counts_audio_tokens_like_the_processor(taught):
     lm = checkpoints.load(str(taught))
     for samples in (1_600, 4_801, 16_000, 31_999, 160_000):
         heard = lm.listen([np.zeros(samples, "float32")])
-        frames = int(heard.features["feature_attention_mask"].sum())
-        assert heard.counts == [teach.audio_vectors(frames)]
+        counted = lm.processor(text=["<|AUDIO|>"], audio=[np.zeros(samples, "float32")], return_tensors="pt")
+        assert heard.sounds == ["<|AUDIO|>" * counted["input_ids"].numel()]
 
 
 def test_prompts_are_short_in_tokens(taught):

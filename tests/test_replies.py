@@ -67,7 +67,7 @@ def test_log_probabilities_are_renormalised_and_the_rest_is_off_option_mass():
 def test_a_written_distribution_reads_back(shares):
     shares = np.array(shares) / sum(shares)
     reply = f"Sure:\n```json\n{json.dumps(dict(zip(OPTIONS, shares.tolist(), strict=True)))}\n```"
-    answer = verbalised("m", range(4), reply, OPTIONS)
+    answer = verbalised("m", range(4), [reply], OPTIONS)
     assert answer["status"] == OK
     assert answer["distribution"] == pytest.approx(shares.tolist())
     assert answer["off_option"] == pytest.approx(0, abs=1e-9)
@@ -75,11 +75,11 @@ def test_a_written_distribution_reads_back(shares):
 
 
 def test_percentages_drift_and_other_words_are_read_for_what_they_are():
-    percent = verbalised("m", range(4), '{"angry": 60, "happy": 40}', OPTIONS)
+    percent = verbalised("m", range(4), ['{"angry": 60, "happy": 40}'], OPTIONS)
     assert (percent["distribution"], percent["error"]) == ([0.6, 0.4, 0, 0], None)
-    drift = verbalised("m", range(4), '{"Angry": 0.6, "happy": 0.6}', OPTIONS)
+    drift = verbalised("m", range(4), ['{"Angry": 0.6, "happy": 0.6}'], OPTIONS)
     assert (drift["distribution"], drift["error"]) == ([0.5, 0.5, 0, 0], "drift: the shares sum to 1.2")
-    other = verbalised("m", range(4), '{"angry": 0.3, "bored": 0.7}', OPTIONS)
+    other = verbalised("m", range(4), ['{"angry": 0.3, "bored": 0.7}'], OPTIONS)
     assert (other["distribution"], other["off_option"]) == ([1, 0, 0, 0], pytest.approx(0.7))
 
 
@@ -104,7 +104,7 @@ def test_percentages_drift_and_other_words_are_read_for_what_they_are():
     ],
 )
 def test_what_is_no_distribution_is_a_failure_that_says_why(reply, why):
-    answer = verbalised("m", range(4), reply, OPTIONS)
+    answer = verbalised("m", range(4), [reply], OPTIONS)
     assert answer["status"] == FAILED
     assert failure_kind(answer["error"]) == "reply"
     assert why in answer["error"]
@@ -112,7 +112,13 @@ def test_what_is_no_distribution_is_a_failure_that_says_why(reply, why):
 
 @given(st.text() | st.dictionaries(st.text(), st.floats() | st.integers() | st.text()).map(json.dumps))
 def test_no_reply_of_any_kind_breaks_the_parser(reply):
-    answer = verbalised("m", range(4), reply, OPTIONS)
+    answer = verbalised("m", range(4), [reply], OPTIONS)
     assert (answer["status"] == OK) == (answer["distribution"] is not None)
     if answer["distribution"]:
         assert sum(answer["distribution"]) == pytest.approx(1)
+
+
+def test_the_parts_of_a_long_recording_count_alike():
+    answer = verbalised("m", range(4), ['{"angry": 1}', '{"angry": 0.5, "happy": 0.5}'], OPTIONS)
+    assert answer["distribution"] == pytest.approx([0.75, 0.25, 0, 0])
+    assert verbalised("m", range(4), ['{"angry": 1}', "hm"], OPTIONS)["status"] == FAILED

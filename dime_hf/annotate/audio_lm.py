@@ -1,50 +1,55 @@
-"""An audio LM as an annotator: the probabilities of its answer options, for several prompts and option orders."""
+"""An audio LM as an annotator: its answers to several prompts, elicited by one of the `strategies`."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xxhash
-from numpy.typing import NDArray
 
-from dime_hf import audio
-from dime_hf.annotate import checkpoints
-from dime_hf.annotate.annotator import Answer, Question, failed, succeeded
-from dime_hf.annotate.prompts import OPTION_WORDS, PROMPTS, Prompt, conversation, cyclic_orders, option_words
-from dime_hf.columns import AUDIO, TEXT
-from dime_hf.errors import AnnotationError, AudioError
+from dime_hf.annotate import checkpoints, replies
+from dime_hf.annotate.annotator import Answer, Question, failed
+from dime_hf.annotate.listening import Heard
+from dime_hf.annotate.prompts import OPTION_WORDS, PROMPTS, Prompt, as_text, option_words
+from dime_hf.annotate.strategies import Ask, Options, Strategy
+from dime_hf.columns import TEXT
+from dime_hf.distribution import Array
+from dime_hf.errors import AnnotationError
 
 if TYPE_CHECKING:
     from dime_hf.annotate.checkpoints import AudioLM
-    from dime_hf.annotate.scoring import Messages
 
+logger = logging.getLogger(__name__)
+
+OPTIONS = Options()
 SCORING = 1  # part of every fingerprint: raise it when a change to the scoring changes answers
-SHORTEST = 0.1  # seconds; below, Qwen2-Audio's encoder leaves one vector or none of a recording
 
 
 @dataclasses.dataclass(frozen=True)
 class AudioLMAnnotator:
-    """Annotator that scores the options of every prompt, in `orders` cyclic option orders, from one prefill a batch.
+    """Annotator that asks an audio LM every prompt as `strategy` says; what prompts share is computed once a batch.
 
-    `checkpoint` is a folder or a Hub id (then `revision` may pin it) of an instruction-tuned Qwen2-Audio of any size.
-    `words` names the classes that are shown under another word, `name` the annotator (default: the end of
-    `checkpoint`); a proxy is called `name/prompt`. Plain values only: the model loads at the first question and is
-    never pickled.
+    `checkpoint` is a folder or a Hub id (then `revision` may pin it) of an instruction-tuned audio LM: see `families`
+    for those that are known. `words` names the classes that are shown under another word, `name` the annotator
+    (default: the end of `checkpoint`); a proxy is called `name/prompt`. `attention` and `quantization` are those of
+    `checkpoints.load`. Plain values only: the model loads at the first question and is never pickled.
     """
 
     checkpoint: str
     label_set: tuple[str, ...]
     prompts: tuple[Prompt, ...] = PROMPTS
-    orders: int = 1
+    strategy: Strategy = OPTIONS
     words: Mapping[str, str] = dataclasses.field(default_factory=lambda: dict(OPTION_WORDS), hash=False)
     revision: str | None = None
     dtype: str = "auto"
     device: str = "auto"
+    attention: str | None = None
+    quantization: str | None = None
     name: str | None = None
 
     def __post_init__(self) -> None:
@@ -55,7 +60,7 @@ class AudioLMAnnotator:
         if not names or len(set(names)) < len(names):
             raise AnnotationError(f"`prompts` must hold at least one prompt, each with its own name; got {names}")
         option_words(self.label_set, self.words)
-        cyclic_orders(len(self.label_set), self.orders)
+        self.strategy.asks(self.prompts, len(self.label_set))
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -63,17 +68,22 @@ class AudioLMAnnotator:
         return option_words(self.label_set, self.words)
 
     @property
+    def asks(self) -> tuple[Ask, ...]:
+        """What is asked about every utterance, in the order of `questions`."""
+        return self.strategy.asks(self.prompts, len(self.label_set))
+
+    @property
     def questions(self) -> tuple[Question, ...]:
-        """What is asked about every utterance: every prompt in every option order."""
+        """What is asked about every utterance, as the store knows it."""
         weights = checkpoints.identity(self.checkpoint, self.revision)
         return tuple(
-            Question(self._question_fingerprint(weights, prompt, order), prompt.transcript, self._proxy(prompt))
-            for prompt, order in self._asked
+            Question(self._question_fingerprint(weights, ask), ask.prompt.transcript, self._proxy(ask))
+            for ask in self.asks
         )
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all that changes the answers: weights, dtype, prompts, option words, orders; not the names."""
+        """Hash of all that changes the answers: weights, dtype, prompts, strategy, option words; not the names."""
         return xxhash.xxh3_128_hexdigest("\n".join(question.fingerprint for question in self.questions).encode())
 
     @property
@@ -81,107 +91,159 @@ class AudioLMAnnotator:
         """Ids of the utterances whose human labels the checkpoint has seen."""
         return checkpoints.tuned_on(self.checkpoint, self.revision)
 
-    def answer(self, batch: Mapping[str, Sequence[Any]], questions: Sequence[int] | None = None) -> list[list[Answer]]:
+    def describe(self) -> dict[str, dict[str, str]]:
+        """Model, revision (of a folder the hash of its content), prompt and strategy of each proxy."""
+        model = Path(self.checkpoint).name if Path(self.checkpoint).is_dir() else self.checkpoint
+        weights = checkpoints.identity(self.checkpoint, self.revision).rpartition("@")[2]
+        return {self._proxy(ask): {"model": model, "revision": weights, **ask.describe()} for ask in self.asks}
+
+    def preview(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+        """What each proxy is asked about the first utterance of a batch, as plain text; no model is loaded."""
+        return {self._proxy(ask): as_text(ask.messages(self.options, batch[TEXT][0])) for ask in self.asks}
+
+    def prepare(self, batch: Mapping[str, Sequence[Any]]) -> Heard:
+        """Read and hear a batch: what `answer` takes in its place, and what can be done ahead of it."""
+        return Heard.of(self._load(), batch)
+
+    def answer(
+        self, batch: Mapping[str, Sequence[Any]] | Heard, questions: Sequence[int] | None = None
+    ) -> list[list[Answer]]:
         """Return for every utterance its answers to `questions` (places in `self.questions`; all if None).
 
-        A recording that is longer than the encoder's window is heard in windows, whose probabilities are averaged. One
-        that cannot be read, and probabilities that are not finite, make failed answers; they leave the rest of the
-        batch alone.
+        A recording that is longer than the encoder's window is heard in windows, and the answer is that of their mean
+        probabilities. One that cannot be read, and probabilities that are not finite, make failed answers; they leave
+        the rest of the batch alone. A batch that does not fit in memory is halved.
         """
-        lm = checkpoints.load(self.checkpoint, self.revision, self.dtype, self.device)
-        asked = self._asked if questions is None else [self._asked[i] for i in questions]
-        heard = _Heard(lm, batch[AUDIO], batch[TEXT])
-        scores = heard.scores([self._messages(heard, prompt, order) for prompt, order in asked], self.options)
-        by_question = [
-            [
-                _as_answer(self._proxy(prompt), order, found[row])
-                if row in found
-                else failed(self._proxy(prompt), order, heard.errors[row], "audio")
-                for row in range(heard.size)
-            ]
-            for (prompt, order), found in zip(asked, scores, strict=True)
-        ]
-        return [list(answers) for answers in zip(*by_question, strict=True)]
+        lm = self._load()
+        heard = batch if isinstance(batch, Heard) else Heard.of(lm, batch)
+        asks = self.asks if questions is None else [self.asks[place] for place in questions]
+        return self._in_parts(lm, heard, asks)
 
-    def _messages(self, heard: _Heard, prompt: Prompt, order: tuple[int, ...]) -> list[Messages]:
-        """One question about every recording of a batch."""
-        return [conversation(prompt, self.options, order, text) for text in heard.texts]
+    def _in_parts(self, lm: AudioLM, heard: Heard, asks: Sequence[Ask]) -> list[list[Answer]]:
+        """Answer about a batch, or about its halves, down to one utterance, where it is too large for the memory."""
+        import torch
 
-    @property
-    def _asked(self) -> list[tuple[Prompt, tuple[int, ...]]]:
+        try:
+            return self._answers(lm, heard, asks)
+        except torch.OutOfMemoryError as error:
+            if len(heard) == 1:
+                raise AnnotationError(f"{heard.ids[0]}: does not fit in memory, not even alone: {error}") from error
+        logger.warning("a batch of %d utterances does not fit in memory and is halved", len(heard))
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        half = len(heard) // 2
+        parts = [heard.part(lm, slice(None, half)), heard.part(lm, slice(half, None))]
+        return [answers for part in parts for answers in self._in_parts(lm, part, asks)]
+
+    def _answers(self, lm: AudioLM, heard: Heard, asks: Sequence[Ask]) -> list[list[Answer]]:
+        by_form: dict[bool, list[Ask]] = {}
+        for ask in asks:
+            by_form.setdefault(ask.form in ("probabilities", "choices"), []).append(ask)
+        found: dict[Ask, list[Answer]] = {}
+        for is_scored, some in by_form.items():
+            found |= zip(some, (self._scored if is_scored else self._written)(lm, heard, some), strict=True)
+        return [[found[ask][row] for ask in asks] for row in range(len(heard))]
+
+    def _scored(self, lm: AudioLM, heard: Heard, asks: Sequence[Ask]) -> list[list[Answer]]:
+        """Answers by ask and utterance, from the probabilities of the options."""
+        if heard.recordings is None:
+            return [[self._unheard(ask, heard, row) for row in range(len(heard))] for ask in asks]
+        scores = lm.score(heard.recordings, self._conversations(heard, asks), self.options)
         return [
-            (prompt, order) for prompt in self.prompts for order in cyclic_orders(len(self.label_set), self.orders)
+            [
+                self._from_scores(ask, heard.ids[row], np.stack(of_row)) if of_row else self._unheard(ask, heard, row)
+                for row, of_row in enumerate(heard.by_row(of_ask))
+            ]
+            for ask, of_ask in zip(asks, scores, strict=True)
         ]
 
-    def _proxy(self, prompt: Prompt) -> str:
-        return f"{self.name or Path(self.checkpoint).name}/{prompt.name}"
+    def _from_scores(self, ask: Ask, utterance: str, scores: Array) -> Answer:
+        """Answer from log-probabilities (windows, C): the probabilities themselves, or draws from them."""
+        with np.errstate(invalid="ignore"):  # what is NaN stays NaN, and fails
+            mean = np.logaddexp.reduce(scores, axis=0) - np.log(len(scores))
+        answer = replies.from_log_probabilities(self._proxy(ask), ask.order, mean)
+        if ask.form == "probabilities" or answer["distribution"] is None:
+            return answer
+        draws = draw_options(mean, ask.draw_temperatures(utterance), ask.generator(utterance, "draws"))
+        return replies.from_draws(self._proxy(ask), ask.order, draws, len(self.options), answer["off_option"] or 0.0)
 
-    def _question_fingerprint(self, weights: str, prompt: Prompt, order: tuple[int, ...]) -> str:
-        messages = conversation(prompt, self.options, order, "" if not prompt.transcript else "\0")
-        parts = ["options", SCORING, weights, self.dtype, messages, self.options]
+    def _written(self, lm: AudioLM, heard: Heard, asks: Sequence[Ask]) -> list[list[Answer]]:
+        """Answers by ask and utterance, from what the model says."""
+        from dime_hf.annotate.decoding import Draws
+
+        if heard.recordings is None:
+            return [[self._unheard(ask, heard, row) for row in range(len(heard))] for ask in asks]
+        draws = [
+            [
+                Draws(temperatures.tolist(), ask.generator(id, f"window {place}"))
+                for id, windows in zip(heard.ids, heard.windows, strict=True)
+                for place, temperatures in enumerate(_shared_out(ask, id, len(windows)))
+            ]
+            for ask in asks
+        ]
+        said = lm.write(heard.recordings, self._conversations(heard, asks), draws, [ask.max_tokens for ask in asks])
+        return [
+            [
+                self._from_replies(ask, [text for window in windows for text in window])
+                if windows
+                else self._unheard(ask, heard, row)
+                for row, windows in enumerate(heard.by_row(of_ask))
+            ]
+            for ask, of_ask in zip(asks, said, strict=True)
+        ]
+
+    def _from_replies(self, ask: Ask, said: Sequence[str | None]) -> Answer:
+        if None in said:
+            return failed(self._proxy(ask), ask.order, "the logits are not finite numbers")
+        texts = [text for text in said if text is not None]
+        if ask.form == "words":
+            return replies.drawn(self._proxy(ask), ask.order, texts, self.options)
+        return replies.verbalised(self._proxy(ask), ask.order, texts, self.options)
+
+    def _conversations(self, heard: Heard, asks: Sequence[Ask]) -> list[list[list[dict[str, Any]]]]:
+        """What is asked about every window, by ask."""
+        return [[ask.messages(self.options, heard.texts[row]) for row in heard.rows] for ask in asks]
+
+    def _unheard(self, ask: Ask, heard: Heard, row: int) -> Answer:
+        return failed(self._proxy(ask), ask.order, heard.errors[row] or "no recording", "audio")
+
+    def _load(self) -> AudioLM:
+        return checkpoints.load(
+            self.checkpoint,
+            self.revision,
+            self.dtype,
+            self.device,
+            attention=self.attention,
+            quantization=self.quantization,
+        )
+
+    def _proxy(self, ask: Ask) -> str:
+        return f"{self.name or Path(self.checkpoint).name}/{ask.prompt.name}{ask.label}"
+
+    def _question_fingerprint(self, weights: str, ask: Ask) -> str:
+        messages = ask.messages(self.options, "\0" if ask.prompt.transcript else "")
+        parts = [SCORING, weights, self.dtype, self.quantization, messages, self.options, ask.key]
         return json.dumps(parts, ensure_ascii=False)
 
 
-class _Heard:
-    """A batch of utterances as a model hears it: recordings and transcripts of some rows, errors of the others.
+def draw_options(scores: Array, temperatures: Array, generator: np.random.Generator) -> list[int]:
+    """Draw an option at each of `temperatures` (draws,), from log-probabilities (C,); 0 takes the most probable.
 
-    What is longer than the encoder's window is heard in equal windows, one after the other.
+    The same distribution as a model's whose sampling is held to the options, weighed by their temperature as wholes.
     """
-
-    def __init__(self, lm: AudioLM, cells: Sequence[Any], texts: Sequence[str | None]):
-        self.lm, self.size = lm, len(cells)
-        self.errors: dict[int, str] = {}
-        self.windows: dict[int, list[NDArray[np.float32]]] = {}  # by row
-        for row, cell in enumerate(cells):
-            try:
-                samples = _audible(audio.read(cell, lm.rate), lm.rate)
-                self.windows[row] = np.array_split(samples, -(-len(samples) // lm.window))
-            except AudioError as error:
-                self.errors[row] = str(error)
-        self.texts = [plain(texts[row], lm.processor) for row, parts in self.windows.items() for _ in parts]
-        sounds = [part for parts in self.windows.values() for part in parts]
-        self.recordings = lm.listen(sounds) if sounds else None
-
-    def scores(
-        self, questions: Sequence[Sequence[Messages]], options: Sequence[str]
-    ) -> list[dict[int, NDArray[np.float64]]]:
-        """Log-probabilities (C,), nats, of the `options` by question and row; what was not heard is left out.
-
-        Probabilities are those of an utterance's windows on average.
-        """
-        if self.recordings is None:
-            return [{} for _ in questions]
-        scores = self.lm.score(self.recordings, questions, options)
-        ends = np.cumsum([len(parts) for parts in self.windows.values()])
-        parts = np.split(scores, ends, axis=1)[:-1]
-        with np.errstate(invalid="ignore"):  # what is NaN stays NaN, and fails
-            by_row = [np.logaddexp.reduce(part, axis=1) - np.log(part.shape[1]) for part in parts]
-        return [dict(zip(self.windows, of_question, strict=True)) for of_question in zip(*by_row, strict=True)]
+    noise = generator.gumbel(size=(len(temperatures), len(scores)))
+    heat = np.asarray(temperatures)[:, None]
+    sums = np.where(heat > 0, scores / np.where(heat > 0, heat, 1) + noise, scores)
+    return sums.argmax(axis=1).tolist()
 
 
-def plain(text: str | None, processor: Any) -> str | None:
-    """Break up what the tokenizer would take for a token of the chat: the words of a speaker stay words."""
-    if not text:
-        return None
-    special = {token.content for token in processor.tokenizer.added_tokens_decoder.values() if token.special}
-    for token in sorted(special):
-        text = text.replace(token, f"{token[:1]} {token[1:]}")
-    return text
+def _shared_out(ask: Ask, utterance: str, windows: int) -> list[Array]:
+    """Temperatures of the draws that each window of a recording has: a draw falls on one of them, by lot.
 
-
-def _audible(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
-    """Return `samples`, or raise `AudioError` where the model would not hear them."""
-    seconds = len(samples) / rate
-    if not np.isfinite(samples).all():
-        raise AudioError("the recording has samples that are NaN or infinite")
-    if seconds < SHORTEST:
-        raise AudioError(f"the recording lasts {seconds:.3f} s; the shortest that can be judged lasts {SHORTEST} s")
-    return samples
-
-
-def _as_answer(proxy: str, order: Sequence[int], scores: NDArray[np.float64]) -> Answer:
-    """Answer from log-probabilities (C,): renormalised over the options, and the mass that lies off them."""
-    if np.isnan(scores).any() or not np.isfinite(scores.max()):
-        return failed(proxy, order, "the model's option probabilities are not finite numbers")
-    total = np.logaddexp.reduce(scores)
-    return succeeded(proxy, order, np.exp(scores - total).tolist(), float(np.clip(-np.expm1(total), 0, 1)))
+    So draws come from the mean of the windows' distributions. A distribution that is written down is asked of each.
+    """
+    temperatures = ask.draw_temperatures(utterance)
+    if ask.form == "shares":
+        return [temperatures] * windows
+    lot = ask.generator(utterance, "windows").integers(windows, size=ask.draws) if windows else np.zeros(0, int)
+    return [temperatures[lot == window] for window in range(windows)]

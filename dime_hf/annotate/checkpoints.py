@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.util
 import json
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,17 +16,14 @@ import xxhash
 from dime_hf.errors import AnnotationError
 
 if TYPE_CHECKING:
+    from dime_hf.annotate.decoding import Draws
+    from dime_hf.annotate.families import Family
     from dime_hf.annotate.scoring import Messages, Recordings
     from dime_hf.distribution import Array
 
 TUNED_ON = "dime_hf.json"  # beside the weights: {"tuned_on": [ids]}
 IGNORED = {TUNED_ON, "README.md"}  # files of a checkpoint that change no answer
-AUTO_CLASSES = (
-    "AutoModelForMultimodalLM",
-    "AutoModelForSeq2SeqLM",
-    "AutoModelForImageTextToText",
-    "AutoModelForCausalLM",
-)
+QUANTIZATIONS = {"4bit": "load_in_4bit", "8bit": "load_in_8bit"}
 
 
 def identity(checkpoint: str, revision: str | None = None) -> str:
@@ -95,79 +94,126 @@ def _not_found(checkpoint: str, revision: str | None, reason: str) -> str:
 class AudioLM:
     """A loaded audio LM; `rate` in Hz and `window` in samples are what its encoder hears at a time."""
 
-    model: Any
-    processor: Any
+    family: Family
+
+    @property
+    def model(self) -> Any:
+        return self.family.model
+
+    @property
+    def processor(self) -> Any:
+        return self.family.processor
 
     @property
     def rate(self) -> int:
-        return self.processor.feature_extractor.sampling_rate
+        return self.family.rate
 
     @property
     def window(self) -> int:
-        return self.processor.feature_extractor.n_samples
+        return self.family.window
+
+    def plain(self, text: str | None) -> str | None:
+        """Break up what the tokenizer would take for a token of the chat: the words of a speaker stay words."""
+        return self.family.plain(text)
 
     def listen(self, waveforms: Sequence[Any]) -> Recordings:
         """Extract the features of waveforms (samples,) at `rate`, once for all questions about them."""
         from dime_hf.annotate.scoring import Recordings
 
-        return Recordings(self.processor, waveforms, self.rate)
+        return Recordings(self.family, waveforms)
 
     def score(self, recordings: Recordings, questions: Sequence[Sequence[Messages]], options: Sequence[str]) -> Array:
         """Log-probabilities (Q, batch, K), nats, of the `options` as answers to Q questions about every recording."""
         from dime_hf.annotate.tree import score_questions
 
-        return score_questions(self.model, recordings, questions, options)
+        return score_questions(self.family, recordings, questions, options)
+
+    def write(
+        self,
+        recordings: Recordings,
+        questions: Sequence[Sequence[Messages]],
+        draws: Sequence[Sequence[Draws]],
+        max_tokens: Sequence[int],
+    ) -> list[list[list[str | None]]]:
+        """Answers in words by question, recording and draw; see `decoding.write`."""
+        from dime_hf.annotate.decoding import write
+
+        return write(self.family, recordings, questions, draws, max_tokens)
 
 
 _loaded: dict[tuple[str | None, ...], AudioLM] = {}  # at most one: two large models would not fit
+_loading = threading.Lock()  # what is prepared ahead asks for it from another thread
 
 
-def load(checkpoint: str, revision: str | None = None, dtype: str = "auto", device: str = "auto") -> AudioLM:
-    """Load a checkpoint with its processor, ready to answer; the last one asked for stays in memory."""
+def load(
+    checkpoint: str,
+    revision: str | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    *,
+    attention: str | None = None,
+    quantization: str | None = None,
+) -> AudioLM:
+    """Load a checkpoint with its processor, ready to answer; the last one asked for stays in memory.
+
+    `attention` is a name that transformers knows (`sdpa`, `flash_attention_2`, `eager`; its own choice if None),
+    `quantization` `4bit` or `8bit` by bitsandbytes, which needs a GPU and has never been run here. Raises
+    `AnnotationError` where a batch is not answered as its recordings are one by one (see `parity`).
+    """
     weights = identity(checkpoint, revision)
-    key = (checkpoint, weights, dtype, device)
-    if key not in _loaded:
-        _loaded.clear()
-        commit = None if Path(checkpoint).is_dir() else weights.rpartition("@")[2]
-        _loaded[key] = _load(checkpoint, commit, dtype, device)
-    return _loaded[key]
+    key = (checkpoint, weights, dtype, device, attention, quantization)
+    with _loading:
+        if key not in _loaded:
+            _loaded.clear()
+            commit = None if Path(checkpoint).is_dir() else weights.rpartition("@")[2]
+            _loaded[key] = _load(checkpoint, commit, dtype, device, attention, quantization)
+        return _loaded[key]
 
 
-def _load(checkpoint: str, commit: str | None, dtype: str, device: str) -> AudioLM:
+def _load(
+    checkpoint: str, commit: str | None, dtype: str, device: str, attention: str | None, quantization: str | None
+) -> AudioLM:
     import torch
-    from transformers import AutoConfig, AutoProcessor
+    from transformers import AutoConfig
 
+    from dime_hf.annotate.families import family_of
+    from dime_hf.annotate.parity import check_parity
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    options = {"dtype": dtype, "attn_implementation": attention, **_quantized(quantization, device)}
     try:
         config = AutoConfig.from_pretrained(checkpoint, revision=commit)
-        processor = AutoProcessor.from_pretrained(checkpoint, revision=commit)
-        model, report = _model_class(config).from_pretrained(
-            checkpoint, revision=commit, dtype=dtype, output_loading_info=True
+        family = family_of(config)
+        processor = family.read_processor(checkpoint, commit)
+        model, report = family.model_class(config).from_pretrained(
+            checkpoint, revision=commit, output_loading_info=True, **options
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         raise AnnotationError(
             f"`checkpoint` {checkpoint!r} cannot be loaded as an audio language model: {error}"
         ) from error
     if report["missing_keys"]:
         some = sorted(report["missing_keys"])[:3]
         raise AnnotationError(f"`checkpoint` {checkpoint!r} lacks weights, which would be random: {some} and so on")
-    if not all(getattr(processor, part, None) for part in ("feature_extractor", "tokenizer", "chat_template")):
+    lm = AudioLM(family((model if quantization else model.to(device)).eval(), processor))
+    check_parity(lm.family, checkpoint)
+    return lm
+
+
+def _quantized(quantization: str | None, device: str) -> dict[str, Any]:
+    """Arguments of `from_pretrained` that load weights in 4 or 8 bits."""
+    if quantization is None:
+        return {}
+    if quantization not in QUANTIZATIONS:
         raise AnnotationError(
-            f"`checkpoint` {checkpoint!r} is a {config.model_type} model, not one that takes sound and chat"
+            f"`quantization` must be one of {', '.join(QUANTIZATIONS)} or None; got {quantization!r}"
         )
-    processor.tokenizer.padding_side = "left"  # the answer begins at the last position of every row
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return AudioLM(model.to(device).eval(), processor)
-
-
-def _model_class(config: Any) -> Any:
-    """Class that the checkpoint itself names, or else the first auto class that knows its type."""
-    import transformers
-
-    named = [name for name in config.architectures or () if hasattr(transformers, name)]
-    automatic = [name for name in AUTO_CLASSES if type(config) in getattr(transformers, name)._model_mapping]
-    if not named + automatic:
-        raise ValueError(
-            f"transformers {transformers.__version__} has no class for the model type {config.model_type!r}"
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise AnnotationError(
+            f"`quantization={quantization!r}` needs the package bitsandbytes, which is not installed: "
+            "pip install bitsandbytes"
         )
-    return getattr(transformers, (named + automatic)[0])
+    from transformers import BitsAndBytesConfig
+
+    return {"quantization_config": BitsAndBytesConfig(**{QUANTIZATIONS[quantization]: True}), "device_map": device}

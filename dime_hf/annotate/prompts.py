@@ -84,3 +84,13 @@ def conversation(
     lines += [QUESTION, prompt.attention, answer.format(options=", ".join(options[c] for c in order))]
     content = [{"type": "audio"}, {"type": "text", "text": "\n".join(lines)}]
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": content}]
+
+
+def as_text(messages: Sequence[dict[str, Any]]) -> str:
+    """A conversation as people read it, with `<recording>` where the audio goes."""
+    lines = []
+    for message in messages:
+        content = message["content"]
+        parts = [content] if isinstance(content, str) else [part.get("text", "<recording>") for part in content]
+        lines.append(f"[{message['role']}]\n" + "\n".join(parts))
+    return "\n".join(lines)

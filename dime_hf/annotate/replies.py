@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from dime_hf.annotate.annotator import Answer, failed, succeeded
 
@@ -65,27 +65,36 @@ def from_log_probabilities(proxy: str, order: Sequence[int], scores: ArrayLike) 
     return succeeded(proxy, order, np.exp(scores - total).tolist(), float(np.clip(-np.expm1(total), 0, 1)))
 
 
-def verbalised(proxy: str, order: Sequence[int], reply: str, options: Sequence[str]) -> Answer:
-    """Answer from a distribution in JSON: option words to shares, or to percentages.
+def verbalised(proxy: str, order: Sequence[int], said: Sequence[str], options: Sequence[str]) -> Answer:
+    """Answer from distributions in JSON (one, or one a part of a long recording): option words to shares or percents.
 
     Words without a share have none; shares of other words are the off-option mass. Shares that do not sum to 1 are
     divided by their sum, and the answer notes it (`drift`). Failed: no JSON object, shares that are negative or no
-    numbers, a word twice, a sum that is no distribution's, nothing on the options.
+    numbers, a word twice, a sum that is no distribution's, nothing on the options; and if one of several fails.
     """
-    try:
-        shares = _shares(reply)
-    except ValueError as error:
-        return failed(proxy, order, f"{error} in {_excerpt([reply])}", "reply")
+    read = []
+    for reply in said:
+        try:
+            read.append(_distribution(reply, options))
+        except ValueError as error:
+            return failed(proxy, order, f"{error} in {_excerpt([reply])}", "reply")
+    on, totals = np.mean([shares for shares, _ in read], axis=0), [total for _, total in read]
+    drifted = [f"{total:g}" for total in totals if abs(total - 1) > DRIFT_NOTED]
+    note = f"drift: the shares sum to {', '.join(drifted)}" if drifted else None
+    return succeeded(proxy, order, (on / on.sum()).tolist(), max(0.0, 1 - float(on.sum())), note=note)
+
+
+def _distribution(reply: str, options: Sequence[str]) -> tuple[NDArray[np.float64], float]:
+    """Shares (C,) of the options among all that is named, and the sum as written, 1 where it is as it should be."""
+    shares = _shares(reply)
     total = math.fsum(shares.values())
     unit = PERCENT if abs(total / PERCENT - 1) <= DRIFT_LIMIT else 1.0
     if abs(total / unit - 1) > DRIFT_LIMIT:
-        return failed(proxy, order, f"shares that sum to {total:g} in {_excerpt([reply])}", "reply")
-    on = np.array([shares.get(_plain(option), 0.0) for option in options])
+        raise ValueError(f"shares that sum to {total:g}")
+    on = np.array([shares.get(_plain(option), 0.0) for option in options]) / total
     if not on.sum():
-        return failed(proxy, order, f"no share for any option in {_excerpt([reply])}", "reply")
-    drift = total / unit - 1
-    note = f"drift: the shares sum to {total:g}" if abs(drift) > DRIFT_NOTED else None
-    return succeeded(proxy, order, (on / on.sum()).tolist(), max(0.0, 1 - float(on.sum()) / total), note=note)
+        raise ValueError("no share for any option")
+    return on, total / unit
 
 
 def _shares(reply: str) -> dict[str, float]:

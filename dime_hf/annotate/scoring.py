@@ -8,29 +8,32 @@ answers. A change here that changes answers must raise `audio_lm.SCORING`, which
 from __future__ import annotations
 
 import contextlib
+import copy
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from transformers.cache_utils import DynamicLayer
 
+from dime_hf.annotate.families.base import Family, Messages
 from dime_hf.errors import AnnotationError
 
-Messages = list[dict[str, Any]]  # one conversation
-STRIDE = 4  # mel frames a vector of the encoder: lengths must be multiples of it
-MARGIN = 8  # mel frames kept behind the longest recording, where the convolutions still see it
+SEQUENCES = 64  # at a time: what bounds the memory of their caches
 
 
 class Recordings:
     """The waveforms of a batch, whose features are extracted once, whatever is asked about them."""
 
-    def __init__(self, processor: Any, waveforms: Sequence[Any], rate: int):
-        self.processor = processor
-        placeholders = [processor.audio_token] * len(waveforms)
-        heard = processor(
-            text=placeholders, audio=list(waveforms), sampling_rate=rate, return_tensors="pt", padding=True
-        )
-        self.counts = (heard["input_ids"] == processor.audio_token_id).sum(-1).tolist()  # audio tokens of every row
-        self.features = {name: heard[name] for name in heard if name not in ("input_ids", "attention_mask")}
+    def __init__(self, family: Family, waveforms: Sequence[Any]):
+        longest = max(map(len, waveforms))
+        if longest > family.window:
+            raise AnnotationError(
+                f"`waveforms` has a recording of {longest / family.rate:.2f} s, but the model hears "
+                f"{family.window / family.rate:g} s at a time: give it in parts"
+            )
+        self.family, self.size = family, len(waveforms)
+        self.features, self.sounds = family.hear(waveforms)
 
     def ask(self, conversations: Sequence[Messages], device: Any = None) -> dict[str, torch.Tensor]:
         """Model inputs of one conversation a recording, as the processor would return them."""
@@ -38,16 +41,16 @@ class Recordings:
 
     def tokens(self, conversations: Sequence[Messages]) -> list[list[int]]:
         """Token ids of one conversation a recording."""
-        texts = [
-            render(self.processor, messages, count) for messages, count in zip(conversations, self.counts, strict=True)
-        ]
-        return self.processor.tokenizer(texts)["input_ids"]
+        return self.family.tokens(conversations, self.sounds)
 
     def pad(self, tokens: Sequence[Sequence[int]], device: Any = None) -> dict[str, torch.Tensor]:
         """Model inputs of the recordings and tokens that begin with them, padded on the left."""
-        ids, mask = left_padded(tokens, self.processor.tokenizer.pad_token_id)
+        ids, mask = left_padded(tokens, self.family.pad)
         inputs = {**self.features, "input_ids": ids, "attention_mask": mask}
-        return {name: tensor.to(device) for name, tensor in inputs.items()}
+        dtype = self.family.model.dtype
+        return {
+            name: tensor.to(device, dtype if tensor.is_floating_point() else None) for name, tensor in inputs.items()
+        }
 
 
 def left_padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -60,74 +63,73 @@ def left_padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, 
     return ids, mask
 
 
-def render(processor: Any, messages: Messages, count: int) -> str:
-    """Text of a conversation up to where the answer begins, with `count` audio tokens where the recording goes."""
-    text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return text.replace(processor.audio_token, processor.audio_token * count)
+@dataclasses.dataclass(frozen=True)
+class Prefix:
+    """What a model has read of some rows: its cache, and the mask (rows, length) of what is in it."""
+
+    cache: Any
+    mask: torch.Tensor
+
+    def rows(self, places: torch.Tensor) -> Prefix:
+        """The prefix of the rows at `places` (a row may come up several times); this one stays as it is."""
+        chosen = self.copy()
+        chosen.cache.batch_select_indices(places)
+        return Prefix(chosen.cache, self.mask[places])
+
+    def copy(self) -> Prefix:
+        """The same prefix, to be gone on from. Layers that grow by concatenation share their tensors until then."""
+        if not all(isinstance(layer, DynamicLayer) for layer in self.cache.layers):
+            return Prefix(copy.deepcopy(self.cache), self.mask)
+        cache = copy.copy(self.cache)
+        cache.layers = [copy.copy(layer) for layer in self.cache.layers]
+        return Prefix(cache, self.mask)
 
 
-def score_recordings(model: Any, inputs: Mapping[str, torch.Tensor], options: Sequence[Sequence[int]]) -> torch.Tensor:
-    """`option_log_probabilities`, but the encoder hears no further than the longest recording of the batch.
-
-    Qwen2-Audio's encoder always runs over its whole window, 30 s. What is cut off is masked padding: equal scores.
-    """
-    with whole_recordings(model, inputs) as heard:
-        return option_log_probabilities(model, heard, options)
-
-
-@contextlib.contextmanager
-def whole_recordings(model: Any, inputs: Mapping[str, torch.Tensor]) -> Iterator[dict[str, torch.Tensor]]:
-    """Let the encoder hear as far as the longest recording of a batch and no further: give the inputs cut there."""
-    mask = inputs["feature_attention_mask"]
-    frames = frames_to_keep(int(mask.sum(-1).max()), mask.shape[-1])
-    heard = {"input_features": inputs["input_features"][..., :frames], "feature_attention_mask": mask[..., :frames]}
-    with short_window(model, frames):
-        yield {**inputs, **heard}
+def prefill(model: Any, inputs: Mapping[str, torch.Tensor], use_cache: bool = True) -> tuple[Prefix, torch.Tensor]:
+    """Let a model read `inputs` that are padded on the left; return the prefix and the logits (rows, vocabulary)."""
+    mask = inputs["attention_mask"]
+    with last_position_only(model):
+        read = model(**inputs, position_ids=_positions(mask), use_cache=use_cache)
+    return Prefix(read.past_key_values, mask), read.logits[:, -1]
 
 
-def frames_to_keep(longest: int, window: int) -> int:
-    """Mel frames of a batch whose longest recording has `longest`, out of the `window` of the encoder."""
-    return min(-(-(longest + MARGIN) // STRIDE) * STRIDE, window)
+def extend(model: Any, prefix: Prefix, ids: torch.Tensor, mask: torch.Tensor) -> tuple[Prefix, torch.Tensor]:
+    """Go on with tokens (rows, length) that are padded on the left; the cache of `prefix` is used up."""
+    with last_position_only(model):
+        seen, logits = _read_on(model, prefix, ids, mask)
+    return seen, logits[:, -1]
 
 
-@contextlib.contextmanager
-def short_window(model: Any, frames: int) -> Iterator[None]:
-    """Let the encoder take `frames` of mel, not its whole window: it checks the length, and adds as many positions."""
-    encoder = getattr(model, "model", model).audio_tower  # transformers 5.0 has no `model` in between
-    whole, table = encoder.config.max_source_positions, encoder.embed_positions.weight
-    encoder.config.max_source_positions = frames // 2
-    encoder.embed_positions.weight = torch.nn.Parameter(table[: frames // 2].detach(), requires_grad=False)
-    try:
-        yield
-    finally:
-        encoder.config.max_source_positions, encoder.embed_positions.weight = whole, table
+def _read_on(model: Any, prefix: Prefix, ids: torch.Tensor, mask: torch.Tensor) -> tuple[Prefix, torch.Tensor]:
+    """Positions count the tokens of a row and not its padding: the same in any batch, and for every family."""
+    seen = torch.cat([prefix.mask, mask], 1)
+    read = model(
+        input_ids=ids,
+        attention_mask=seen,
+        position_ids=_positions(seen)[:, -ids.shape[1] :],
+        past_key_values=prefix.cache,
+        use_cache=True,
+    )
+    return Prefix(read.past_key_values, seen), read.logits
 
 
-def option_tokens(processor: Any, messages: Messages, options: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+def _positions(mask: torch.Tensor) -> torch.Tensor:
+    return (mask.cumsum(-1) - 1).clamp(min=0)
+
+
+def score_recordings(
+    family: Family, inputs: Mapping[str, torch.Tensor], options: Sequence[Sequence[int]]
+) -> torch.Tensor:
+    """`option_log_probabilities` of `Recordings.ask`, whose encoder hears no further than the longest recording."""
+    with family.hearing(inputs):
+        return option_log_probabilities(family.model, inputs, options)
+
+
+def option_tokens(family: Family, messages: Messages, options: Sequence[str]) -> tuple[tuple[int, ...], ...]:
     """Token ids of every option exactly as they follow the generation prompt of `messages`."""
-    spelt = [_answer_tokens(processor, messages, option) for option in options]
+    spelt = [family.answer_tokens(messages, option) for option in options]
     single = all(len(tokens) == 2 for tokens in spelt)
     return tuple(tokens[:1] if single else tokens for tokens in spelt)
-
-
-def _answer_tokens(processor: Any, messages: Messages, option: str) -> tuple[int, ...]:
-    """Token ids of `option` as an answer to `messages`, with the token that closes the turn."""
-    prompt = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    answered = [*messages, {"role": "assistant", "content": option}]
-    turn = processor.apply_chat_template(answered, tokenize=False)
-    before, with_option, whole = (
-        processor.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (prompt, prompt + option, turn)
-    )
-    if (
-        not turn.startswith(prompt + option)
-        or whole[: len(with_option)] != with_option
-        or with_option[: len(before)] != before
-    ):
-        raise AnnotationError(
-            f"the option {option!r} does not follow the generation prompt in tokens of its own: the tokenizer or chat "
-            "template of this checkpoint merges it with its surroundings; choose another word with `words`"
-        )
-    return tuple(whole[len(before) : len(with_option) + 1])
 
 
 def option_log_probabilities(
@@ -137,16 +139,18 @@ def option_log_probabilities(
 
     `inputs` must be padded on the left: the last position is where every row's answer begins.
     """
-    several = max(map(len, options)) > 1
-    with last_position_only(model):
-        prefill = model(**inputs, use_cache=several)
-    first = prefill.logits[:, -1].float().log_softmax(-1)
-    scores = first[:, [tokens[0] for tokens in options]]
-    if not several:
+    prefix, logits = prefill(model, inputs, use_cache=max(map(len, options)) > 1)
+    return after_prefix(model, prefix, logits, options)
+
+
+def after_prefix(model: Any, prefix: Prefix, logits: torch.Tensor, options: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Log-probability (rows, K) of the options after a prefix that ends with `logits` (rows, vocabulary)."""
+    scores = logits.float().log_softmax(-1)[:, [tokens[0] for tokens in options]]
+    if max(map(len, options)) == 1:
         return scores
-    mask = inputs["attention_mask"]
-    position = torch.full((len(mask),), mask.shape[1], device=mask.device)  # the prefill counted the padding, too
-    return scores + remaining_tokens(model, mask, position, prefill.past_key_values, options)
+    step = max(1, SEQUENCES // len(logits))
+    parts = [options[start : start + step] for start in range(0, len(options), step)]
+    return scores + torch.cat([_remaining_tokens(model, prefix, part) for part in parts], 1)
 
 
 @contextlib.contextmanager
@@ -160,26 +164,14 @@ def last_position_only(model: Any) -> Iterator[None]:
         handle.remove()
 
 
-def remaining_tokens(
-    model: Any, prefix_mask: torch.Tensor, position: torch.Tensor, cache: Any, options: Sequence[Sequence[int]]
-) -> torch.Tensor:
-    """Log-probability (batch, K) of what follows every option's first token, given the cache of the prefix.
-
-    `position` (batch,) is where the answer begins. The cache is used up.
-    """
-    batch, count = len(prefix_mask), len(options)
-    tokens, mask = _rectangle(options, prefix_mask.device)
-    cache.batch_repeat_interleave(count)
-    steps = torch.arange(tokens.shape[1] - 1, device=tokens.device)
-    logits = model(
-        input_ids=tokens[:, :-1].repeat(batch, 1),
-        attention_mask=torch.cat([prefix_mask.repeat_interleave(count, 0), mask[:, :-1].repeat(batch, 1)], 1),
-        position_ids=position.repeat_interleave(count)[:, None] + steps,
-        past_key_values=cache,
-        use_cache=True,
-    ).logits
-    following = logits.float().log_softmax(-1).view(batch, count, tokens.shape[1] - 1, -1)
-    targets = tokens[:, 1:].expand(batch, -1, -1)[..., None]
+def _remaining_tokens(model: Any, prefix: Prefix, options: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Log-probability (rows, K) of what follows every option's first token."""
+    rows, count = len(prefix.mask), len(options)
+    tokens, mask = _rectangle(options, prefix.mask.device)
+    every = torch.arange(rows, device=prefix.mask.device).repeat_interleave(count)
+    _, logits = _read_on(model, prefix.rows(every), tokens[:, :-1].repeat(rows, 1), mask[:, :-1].repeat(rows, 1))
+    following = logits.float().log_softmax(-1).view(rows, count, tokens.shape[1] - 1, -1)
+    targets = tokens[:, 1:].expand(rows, -1, -1)[..., None]
     return following.gather(-1, targets)[..., 0].masked_fill(mask[:, 1:] == 0, 0).sum(-1)
 
 

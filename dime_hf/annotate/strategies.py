@@ -43,6 +43,19 @@ class Ask:
         wanted = ANSWER_SHARES if self.form == "shares" else ANSWER
         return conversation(self.prompt, options, self.order, text, wanted)
 
+    def describe(self) -> dict[str, str]:
+        """What a card tells of it."""
+        forms = {
+            "probabilities": "probabilities of the options",
+            "choices": "draws among the options",
+            "words": "draws in free text",
+            "shares": "a distribution in words",
+        }
+        low, high = self.temperatures
+        heat = f"{low:g}" if low == high else f"{low:g}-{high:g}"
+        drawn = "" if self.form == "probabilities" else f", {self.draws} at temperature {heat}"
+        return {"prompt": self.prompt.attention, "strategy": forms[self.form] + drawn}
+
     def draw_temperatures(self, utterance: str) -> np.ndarray:
         """Temperatures (draws,) for one utterance: the same whatever else is asked, and in which order."""
         return self.generator(utterance, "temperatures").uniform(*self.temperatures, self.draws)

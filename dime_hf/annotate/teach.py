@@ -11,8 +11,9 @@ import torch
 from datasets import Dataset
 
 from dime_hf import audio, columns
+from dime_hf.annotate.families.whisper import Qwen2Audio, frames_to_keep, short_window
 from dime_hf.annotate.prompts import Prompt, conversation, cyclic_orders
-from dime_hf.annotate.scoring import frames_to_keep, option_log_probabilities, option_tokens, render, short_window
+from dime_hf.annotate.scoring import option_log_probabilities, option_tokens
 from dime_hf.distribution import as_distributions
 from dime_hf.errors import AnnotationError
 
@@ -61,20 +62,20 @@ class _Lesson:
     """A school in memory: mel features, transcripts and soft labels, from which batches of questions are made."""
 
     def __init__(self, processor: Any, school: Dataset, prompts: Sequence[Prompt], options: Sequence[str]):
-        self.processor, self.prompts, self.options = processor, prompts, options
+        self.family, self.prompts, self.options = Qwen2Audio(None, processor), prompts, options
         self.orders = cyclic_orders(len(options), len(options))
         self.texts = school[columns.TEXT]
         self.labels = torch.tensor(
             as_distributions(school[columns.SOFT_LABEL], columns.SOFT_LABEL), dtype=torch.float32
         )
         self.features, self.mask = _mel(processor, school)
-        self.tokens = option_tokens(processor, conversation(prompts[0], options, self.orders[0], None), options)
+        self.tokens = option_tokens(self.family, conversation(prompts[0], options, self.orders[0], None), options)
 
     def batch(self, rows: Sequence[int], rng: np.random.Generator) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Model inputs and soft labels (batch, C) of one question about every utterance of `rows`."""
         mask = self.mask[rows]
         texts = [self._question(row, int(length), rng) for row, length in zip(rows, mask.sum(-1), strict=True)]
-        tokens = self.processor.tokenizer(texts, padding=True, return_tensors="pt")
+        tokens = self.family.processor.tokenizer(texts, padding=True, return_tensors="pt")
         inputs = {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
         return {**inputs, "input_features": self.features[rows], "feature_attention_mask": mask}, self.labels[rows]
 
@@ -84,12 +85,8 @@ class _Lesson:
         order = self.orders[int(rng.integers(len(self.orders)))]
         text = self.texts[row] if rng.random() < SHOWN else None
         messages = conversation(prompt, self.options, order, text)
-        return render(self.processor, messages, audio_vectors(frames))
-
-
-def audio_vectors(frames: int) -> int:
-    """Vectors that Qwen2-Audio's encoder makes of so many mel frames: two strides of 2, the first with padding."""
-    return ((frames - 1) // 2 + 1 - 2) // 2 + 1
+        token = self.family.processor.audio_token
+        return self.family.text(messages).replace(token, token * self.family.vectors(frames))
 
 
 def _mel(processor: Any, school: Dataset) -> tuple[torch.Tensor, torch.Tensor]:

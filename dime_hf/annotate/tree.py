@@ -7,130 +7,100 @@ cache of the node above it. Equal to asking every question by itself, up to roun
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dime_hf.annotate.scoring import (
-    Messages,
-    Recordings,
-    last_position_only,
-    left_padded,
-    option_tokens,
-    remaining_tokens,
-    score_recordings,
-    whole_recordings,
-)
+from dime_hf.annotate import scoring
+from dime_hf.annotate.families.base import Family, Messages
+from dime_hf.annotate.scoring import Prefix, Recordings
 
-SEQUENCES = 64  # at a time: what bounds the memory of their caches
+# Called with the places of some questions, and the prefix and logits of all rows of the first recording under each of
+# them, then of the second one, and so on.
+Leaf = Callable[[Sequence[int], Prefix, torch.Tensor], None]
 
 
 def score_questions(
-    model: Any, recordings: Recordings, questions: Sequence[Sequence[Messages]], options: Sequence[str]
+    family: Family, recordings: Recordings, questions: Sequence[Sequence[Messages]], options: Sequence[str]
 ) -> NDArray[np.float64]:
     """Log-probabilities (Q, batch, K), nats, of the `options` as answers to Q questions about every recording.
 
     `questions[q][row]` is the q-th conversation about a recording.
     """
-    tokens = option_tokens(recordings.processor, questions[0][0], options)
+    tokens = scoring.option_tokens(family, questions[0][0], options)
     with torch.inference_mode():
         if len(questions) == 1:
-            inputs = recordings.ask(questions[0], model.device)
-            scores = score_recordings(model, inputs, tokens)[None]
+            inputs = recordings.ask(questions[0], family.model.device)
+            scores = scoring.score_recordings(family, inputs, tokens)[None]
         else:
-            scores = _Tree(model, recordings, questions, tokens).scores()
+            scores = _score_tree(family, recordings, questions, tokens)
         return scores.double().cpu().numpy()
 
 
-@dataclasses.dataclass(frozen=True)
-class _Node:
-    """Where a node's tokens end: its cache, the mask (rows, length) of what is in it, the next position (rows,)."""
+def _score_tree(
+    family: Family,
+    recordings: Recordings,
+    questions: Sequence[Sequence[Messages]],
+    options: Sequence[Sequence[int]],
+) -> torch.Tensor:
+    found: dict[int, torch.Tensor] = {}  # (batch, K) by question
 
-    cache: Any
-    mask: torch.Tensor
-    position: torch.Tensor
+    def leaf(asked: Sequence[int], end: Prefix, logits: torch.Tensor) -> None:
+        scores = scoring.after_prefix(family.model, end, logits, options)
+        found.update(zip(asked, scores.view(recordings.size, len(asked), -1).unbind(1), strict=True))
 
-    def repeated(self, times: int) -> _Node:
-        """A copy in which every row is there `times` times."""
-        cache = copy.deepcopy(self.cache)
-        cache.batch_repeat_interleave(times)
-        return _Node(cache, self.mask.repeat_interleave(times, 0), self.position.repeat_interleave(times, 0))
+    Tree(family, recordings, questions, leaf).walk()
+    return torch.stack([found[question] for question in range(len(questions))])
 
 
-class _Tree:
-    """Scores all questions about the recordings of a batch."""
+class Tree:
+    """Reads all questions about the recordings of a batch, and calls `leaf` where questions end.
 
-    def __init__(
-        self,
-        model: Any,
-        recordings: Recordings,
-        questions: Sequence[Sequence[Messages]],
-        options: Sequence[Sequence[int]],
-    ):
-        self.model, self.recordings, self.options = model, recordings, options
+    No more than `scoring.SEQUENCES` rows come to a leaf, or the recordings of the batch where these are more.
+    """
+
+    def __init__(self, family: Family, recordings: Recordings, questions: Sequence[Sequence[Messages]], leaf: Leaf):
+        self.family, self.recordings, self.leaf = family, recordings, leaf
         self.tokens = [recordings.tokens(conversations) for conversations in questions]
-        self.rows = range(len(recordings.counts))
-        self.found: dict[int, torch.Tensor] = {}  # (batch, K) by question
+        self.rows = range(recordings.size)
 
-    def scores(self) -> torch.Tensor:
-        """(Q, batch, K)."""
-        questions = list(range(len(self.tokens)))
+    def walk(self) -> None:
+        """Read what all questions share, then the rest."""
+        questions = range(len(self.tokens))
         ends = self._shared(questions)
         beginnings = [self.tokens[0][row][: ends[row]] for row in self.rows]
-        inputs = self.recordings.pad(beginnings, self.model.device)
-        with whole_recordings(self.model, inputs) as heard, last_position_only(self.model):
-            cache = self.model(**heard, use_cache=True).past_key_values
-        length = inputs["attention_mask"].shape[1]
-        position = torch.full((len(self.rows),), length, device=self.model.device)
-        self._branch(_Node(cache, inputs["attention_mask"], position), questions, ends)
-        return torch.stack([self.found[question] for question in questions])
+        inputs = self.recordings.pad(beginnings, self.family.model.device)
+        with self.family.hearing(inputs):
+            prefix, _ = scoring.prefill(self.family.model, inputs)
+        self._branch(prefix, questions, ends)
 
-    def _branch(self, node: _Node, questions: Sequence[int], starts: Sequence[int]) -> None:
-        """Go on from a node whose `questions` part at the tokens `starts` of every row."""
+    def _branch(self, prefix: Prefix, questions: Sequence[int], starts: Sequence[int]) -> None:
+        """Go on from a prefix whose `questions` part at the tokens `starts` of every row."""
         branches: dict[int, list[int]] = {}
         for question in questions:
             branches.setdefault(self.tokens[question][0][starts[0]], []).append(question)
-        leaves = [branch[0] for branch in branches.values() if len(branch) == 1]
-        step = max(1, SEQUENCES // len(self.rows))
+        ends = {first: self._shared(branch) for first, branch in branches.items()}
+        going_on = [first for first, branch in branches.items() if len(branch) > 1 and ends[first] != list(starts)]
+        leaves = [question for first in branches.keys() - set(going_on) for question in branches[first]]
+        step = max(1, scoring.SEQUENCES // len(self.rows))
         for start in range(0, len(leaves), step):
-            self._answer(node, leaves[start : start + step], starts)
-        for branch in branches.values():
-            if len(branch) > 1:
-                ends = self._shared(branch)
-                segments = [self.tokens[branch[0]][row][starts[row] : ends[row]] for row in self.rows]
-                self._branch(self._extend(node.repeated(1), segments)[0], branch, ends)
+            self._end(prefix, sorted(leaves)[start : start + step], starts)
+        for first in going_on:
+            branch = branches[first]
+            segments = [self.tokens[branch[0]][row][starts[row] : ends[first][row]] for row in self.rows]
+            self._branch(self._extend(prefix.copy(), segments)[0], branch, ends[first])
 
-    def _answer(self, node: _Node, questions: Sequence[int], starts: Sequence[int]) -> None:
-        """Score the options of questions that share nothing more."""
+    def _end(self, prefix: Prefix, questions: Sequence[int], starts: Sequence[int]) -> None:
+        """Read to the end what shares nothing more."""
         segments = [self.tokens[question][row][starts[row] :] for row in self.rows for question in questions]
-        end, logits = self._extend(node.repeated(len(questions)), segments)
-        first = logits.float().log_softmax(-1)
-        scores = first[:, [option[0] for option in self.options]]
-        if max(map(len, self.options)) > 1:
-            scores = scores + remaining_tokens(self.model, end.mask, end.position, end.cache, self.options)
-        by_question = scores.view(len(self.rows), len(questions), -1)
-        self.found.update({question: by_question[:, place] for place, question in enumerate(questions)})
+        every = torch.arange(len(self.rows), device=prefix.mask.device).repeat_interleave(len(questions))
+        self.leaf(questions, *self._extend(prefix.rows(every), segments))
 
-    def _extend(self, node: _Node, segments: Sequence[Sequence[int]]) -> tuple[_Node, torch.Tensor]:
-        """Run a segment a row from a node; return where it ends, and the logits (rows, vocabulary) there."""
-        padded = left_padded(segments, self.recordings.processor.tokenizer.pad_token_id)
-        ids, mask = (tensor.to(self.model.device) for tensor in padded)
-        positions = node.position[:, None] + (mask.cumsum(-1) - 1).clamp(min=0)
-        seen = torch.cat([node.mask, mask], 1)
-        with last_position_only(self.model):
-            logits = self.model(
-                input_ids=ids,
-                attention_mask=seen,
-                position_ids=positions,
-                past_key_values=node.cache,
-                use_cache=True,
-            ).logits
-        return _Node(node.cache, seen, node.position + mask.sum(-1)), logits[:, -1]
+    def _extend(self, prefix: Prefix, segments: Sequence[Sequence[int]]) -> tuple[Prefix, torch.Tensor]:
+        ids, mask = (t.to(self.family.model.device) for t in scoring.left_padded(segments, self.family.pad))
+        return scoring.extend(self.family.model, prefix, ids, mask)
 
     def _shared(self, questions: Sequence[int]) -> list[int]:
         """How many tokens all `questions` begin with, by row; the last token of each stays its own."""

@@ -7,28 +7,34 @@ from pathlib import Path
 
 import datasets
 
+from tests.bench import elicitation
+from tests.bench.annotate_run import annotate_flat
 from tests.bench.corpora import iemocap_labels
+from tests.bench.floor import share_of_floor
 from tests.bench.msp import msp2_labels, second_load
-from tests.bench.options import options_vs_sampled10, prompts5_orders4
+from tests.bench.options import options_vs_num_return_sequences10, options_vs_sampled10, prompts5_orders4
 from tests.bench.scores import score_vs_row_loop
 
 BENCHMARKS = (
-    iemocap_labels, msp2_labels, second_load, options_vs_sampled10, prompts5_orders4, score_vs_row_loop,
+    iemocap_labels, msp2_labels, second_load, options_vs_sampled10, options_vs_num_return_sequences10,
+    prompts5_orders4, share_of_floor, annotate_flat, score_vs_row_loop,
 )  # fmt: skip
 RESULTS = Path("bench-results.json")
 
 
 def main() -> None:
     datasets.disable_progress_bars()
-    print(f"{'benchmark':<24}{'ours':>12}{'baseline':>12}{'ratio':>9}  unit (n)")
+    print(f"{'benchmark':<36}{'ours':>12}{'baseline':>12}{'ratio':>9}  unit (n)")
     rows = []
     for benchmark in BENCHMARKS:
         row = benchmark()
         rows.append(row)
         print(
-            "{name:<24}{ours:>12.5f}{baseline:>12.5f}{ratio:>9.2f}  {unit} ({n:,})".format(**row),
+            "{name:<36}{ours:>12.5f}{baseline:>12.5f}{ratio:>9.2f}  {unit} ({n:,})".format(**row),
             flush=True,
         )
+    if elicitation.CHECKPOINT:
+        elicitation.report()
     RESULTS.write_text(json.dumps(rows, indent=2) + "\n")
     print(f"ratio: how many times better ours is than the baseline of the same run; written to {RESULTS}")
 

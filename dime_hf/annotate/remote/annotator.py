@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import xxhash
 
 from dime_hf.annotate.annotator import Answer, Question, failed, failure_kind
-from dime_hf.annotate.prompts import OPTION_WORDS, PROMPTS, Prompt, option_words
+from dime_hf.annotate.prompts import OPTION_WORDS, PROMPTS, Prompt, as_text, option_words
 from dime_hf.annotate.remote.budget import Budget, Ledger, Spent
 from dime_hf.annotate.remote.endpoint import Line, NoAnswerError, Patience, Send
 from dime_hf.annotate.remote.sounds import encoded_windows, plain
@@ -126,13 +126,15 @@ class Remote(abc.ABC):
             self._ledger.raise_if_stopped()
         return answers
 
+    def describe(self) -> dict[str, dict[str, str]]:
+        """Model, revision as the user names it, prompt and strategy of each proxy."""
+        revision = self.revision or "not known"
+        return {self._proxy(ask): {"model": self.model, "revision": revision, **ask.describe()} for ask in self._asks}
+
     def preview(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, str]:
         """Return by proxy what would be asked about the first utterance of a batch, without its sound."""
         text = plain(batch[TEXT][0])
-        return {
-            self._proxy(ask): json.dumps(ask.messages(self.options, text), indent=1, ensure_ascii=False)
-            for ask in self._asks
-        }
+        return {self._proxy(ask): as_text(ask.messages(self.options, text)) for ask in self._asks}
 
     async def _ask_all(
         self, asks: Sequence[Ask], rows: Sequence[Utterance | AudioError], key: str | None

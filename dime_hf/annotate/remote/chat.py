@@ -90,7 +90,7 @@ class RemoteAnnotator(Remote):
             raise NoAnswerError("refusal", reading.refusal_in(choices[0]))
         said = ["" if reading.is_refusal(choice) else reading.words_of(choice) for choice in choices]
         if ask.form == "shares":
-            answer = replies.verbalised(self._proxy(ask), ask.order, said[0], self.options)
+            answer = replies.verbalised(self._proxy(ask), ask.order, said, self.options)
             if answer["status"] != OK and reading.field(choices[0], "finish_reason") == "length":
                 answer["error"] = f"{answer['error']} (cut at {ask.max_tokens} tokens)"
             return answer

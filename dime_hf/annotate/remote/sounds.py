@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from dime_hf import audio
-from dime_hf.annotate.audio_lm import SHORTEST
+from dime_hf.annotate.listening import audible
 from dime_hf.columns import SAMPLING_RATE
-from dime_hf.errors import AudioError
 
 MARKUP = re.compile(r"<(?=[^<>\s]+>|<)|\[(?=/?[A-Z_]+\])")  # opens <|im_end|>, <audio>, </s>, <<SYS>>, [INST]
 
@@ -21,12 +20,7 @@ def encoded_windows(cell: Any, max_seconds: float | None) -> list[str]:
 
     Raises `AudioError` for what cannot be read or judged.
     """
-    samples = audio.read(cell)
-    seconds = len(samples) / SAMPLING_RATE
-    if not np.isfinite(samples).all():
-        raise AudioError("the recording has samples that are NaN or infinite")
-    if seconds < SHORTEST:
-        raise AudioError(f"the recording lasts {seconds:.3f} s; the shortest that can be judged lasts {SHORTEST} s")
+    samples = audible(audio.read(cell), SAMPLING_RATE)
     count = 1 if max_seconds is None else -(-len(samples) // int(max_seconds * SAMPLING_RATE))
     return [base64.b64encode(audio.encode_wav(part)).decode() for part in np.array_split(samples, count)]
 

@@ -1,0 +1,1 @@
+"""Runs that are killed, many times: `python -m tests.soak --runs 50`."""
