@@ -5,6 +5,7 @@
 
     python examples/annotate.py                                                # toy corpus: a minute on a CPU, offline
     python examples/annotate.py --corpus crema_d --data_dir CREMA-D --annotator Qwen/Qwen2-Audio-7B-Instruct --dry_run
+    python examples/annotate.py --corpus crema_d ... --base_url http://node:8000/v1 --allow_upload crema_d   # vLLM
     accelerate launch --multi_gpu --num_processes 8 examples/annotate.py --corpus iemocap --data_dir ...
 
 Answers lie in outputs/annotate/stores: the same command, with any number of processes, goes on where it was stopped.
@@ -64,6 +65,9 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--split", default="all", help="train, test, session1, ... (default: all)")
     parser.add_argument("--limit", type=int, help="the first so many utterances alone")
     parser.add_argument("--annotator", help="an audio LM: folder or Hub id (toy corpus: a small one, taught here)")
+    parser.add_argument("--base_url", help="an OpenAI-compatible endpoint that serves the annotator")
+    parser.add_argument("--key_from", help="environment variable with the endpoint's key")
+    parser.add_argument("--allow_upload", nargs="*", default=[], help="corpora that may be sent to the endpoint")
     parser.add_argument("--prompts", nargs="+", choices=[prompt.name for prompt in PROMPTS], help="default: all")
     parser.add_argument("--strategy", default="options", choices=["options", "sample", "verbalised", "paper"])
     parser.add_argument("--orders", type=int, default=1, help="option orders a prompt (options)")
@@ -94,7 +98,8 @@ def dataset_of(given: argparse.Namespace) -> Any:
 
 def annotator_of(given: argparse.Namespace, dataset: Any, device: str) -> Any:
     """The audio LM that was named; for the toy corpus a small one, taught once."""
-    from dime_hf.annotate import PROMPTS, AudioLMAnnotator, Options, Paper, Sample, Verbalised, small_audio_lm
+    from dime_hf.annotate import PROMPTS, AudioLMAnnotator, RemoteAnnotator, small_audio_lm
+    from dime_hf.annotate.strategies import Options, Paper, Sample, Verbalised
     from dime_hf.columns import classes
     from dime_hf.corpora import toy
 
@@ -105,8 +110,13 @@ def annotator_of(given: argparse.Namespace, dataset: Any, device: str) -> Any:
         small_audio_lm(small, toy.school(utterances=600))
     prompts = tuple(prompt for prompt in PROMPTS if not given.prompts or prompt.name in given.prompts)
     strategies = {"options": Options(given.orders), "sample": Sample(), "verbalised": Verbalised(), "paper": Paper()}
-    strategy: Any = strategies[given.strategy]
-    return AudioLMAnnotator(given.annotator or small, classes(dataset), prompts, strategy, device=device)
+    asked: Any = {"label_set": classes(dataset), "prompts": prompts, "strategy": strategies[given.strategy]}
+    if given.base_url:
+        upload = tuple(given.allow_upload)
+        return RemoteAnnotator(
+            given.annotator, base_url=given.base_url, key_from=given.key_from, allow_upload=upload, **asked
+        )
+    return AudioLMAnnotator(given.annotator or small, device=device, **asked)
 
 
 def finish(out: Path, dataset: Any, annotator: Any) -> None:

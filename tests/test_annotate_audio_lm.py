@@ -280,6 +280,7 @@ def test_errors_of_the_program_are_raised(single, monkeypatch):
     def out_of_memory(*_):
         raise torch.OutOfMemoryError("no room")
 
+    checkpoints._loaded.clear()
     monkeypatch.setattr(checkpoints.AudioLM, "score", out_of_memory)
     with pytest.raises(AnnotationError, match="u0: does not fit in memory, not even alone: no room"):
         AudioLMAnnotator(single, CLASSES).answer(CLIPS)
@@ -570,6 +571,7 @@ def test_draws_about_a_long_recording_come_from_all_of_its_windows(single):
 
 
 def test_a_batch_that_does_not_fit_is_halved(single, monkeypatch, caplog):
+    checkpoints._loaded.clear()  # a model that remembers nothing
     annotator = AudioLMAnnotator(single, CLASSES, prompts=PROMPTS[:2])
     whole, score, sizes = annotator.answer(CLIPS), checkpoints.AudioLM.score, []
 
@@ -582,7 +584,10 @@ def test_a_batch_that_does_not_fit_is_halved(single, monkeypatch, caplog):
     monkeypatch.setattr(checkpoints.AudioLM, "score", small_memory)
     halved = annotator.answer(CLIPS)
     assert sizes == [3, 1, 2, 1, 1]
-    assert "a batch of 3 utterances does not fit in memory and is halved" in caplog.text
+    assert "a batch of 3 utterances does not fit in memory; it is halved from now on" in caplog.text
+    assert annotator.answer(CLIPS) == halved
+    assert sizes == [3, 1, 2, 1, 1, 1, 1, 1]  # remembered
+    checkpoints._loaded.clear()
     for one, two in zip(whole, halved, strict=True):
         for a, b in zip(one, two, strict=True):
             np.testing.assert_allclose(a["distribution"], b["distribution"], atol=1e-5)

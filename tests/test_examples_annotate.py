@@ -10,7 +10,9 @@ from pathlib import Path
 import datasets
 import pytest
 
+from dime_hf.annotate import PROMPTS as ALL_PROMPTS
 from dime_hf.annotate import AnswerStore, AudioLMAnnotator, annotate, small_audio_lm
+from tests.endpoint import Endpoint, truth
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -36,8 +38,9 @@ def arguments(saved, checkpoint, output, *more):
     return [str(argument) for argument in given]
 
 
-def run(*command):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+def run(*command, **more):
+    environment = more | {name: value for name, value in os.environ.items() if name not in more}
+    environment = {name: value for name, value in environment.items() if not name.startswith("COV")}
     environment["PYTHONPATH"] = str(ROOT)
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, timeout=240)
     assert done.returncode == 0, done.stderr
@@ -123,3 +126,16 @@ def test_actors_of_ray_share_the_work_and_go_on(saved, checkpoint, tmp_path):
     assert 1 <= len(actors) <= 2
     assert sum(map(answers, actors)) == 10  # word_choice alone: what the earlier run asked is not asked again
     check(tmp_path, saved, checkpoint)
+
+
+def test_an_endpoint_answers_in_place_of_a_checkpoint(saved, tmp_path):
+    with Endpoint() as server:
+        command = arguments(saved, "somebody/heard", tmp_path, "--base_url", server.url)
+        run(sys.executable, EXAMPLES / "annotate.py", *command, HF_HUB_OFFLINE="0")
+    assert len(server.requests) == 20
+    annotated = datasets.load_from_disk(str(tmp_path / "annotated"))
+    prompt = {prompt.name: prompt for prompt in ALL_PROMPTS}["tone"]
+    for text, answers in zip(annotated["text"], annotated["answers"], strict=True):
+        share = truth(text, prompt.attention)[:4]
+        assert [answer["proxy"] for answer in answers] == ["heard/tone", "heard/word_choice"]
+        assert answers[0]["distribution"] == pytest.approx((share / share.sum()).tolist(), abs=1e-5)

@@ -120,15 +120,20 @@ class AudioLMAnnotator:
         return self._in_parts(lm, heard, asks)
 
     def _in_parts(self, lm: AudioLM, heard: Heard, asks: Sequence[Ask]) -> list[list[Answer]]:
-        """Answer about a batch, or about its halves, down to one utterance, where it is too large for the memory."""
+        """Answer about a batch, or about its halves, down to one utterance, where it is too large for the memory.
+
+        The model remembers what was too large: nothing of that size is tried again.
+        """
         import torch
 
         try:
-            return self._answers(lm, heard, asks)
+            if len(heard) == 1 or heard.size < lm.room.too_much:
+                return self._answers(lm, heard, asks)
         except torch.OutOfMemoryError as error:
             if len(heard) == 1:
                 raise AnnotationError(f"{heard.ids[0]}: does not fit in memory, not even alone: {error}") from error
-        logger.warning("a batch of %d utterances does not fit in memory and is halved", len(heard))
+            logger.warning("a batch of %d utterances does not fit in memory; it is halved from now on", len(heard))
+            lm.room.too_much = heard.size
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         half = len(heard) // 2

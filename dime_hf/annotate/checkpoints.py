@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import importlib.util
 import json
+import math
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -90,11 +91,19 @@ def _not_found(checkpoint: str, revision: str | None, reason: str) -> str:
     )
 
 
+@dataclasses.dataclass
+class Room:
+    """How much sound at a time is known not to fit in memory: windows times the samples of the longest."""
+
+    too_much: float = math.inf
+
+
 @dataclasses.dataclass(frozen=True)
 class AudioLM:
     """A loaded audio LM; `rate` in Hz and `window` in samples are what its encoder hears at a time."""
 
     family: Family
+    room: Room = dataclasses.field(default_factory=Room)
 
     @property
     def model(self) -> Any:

@@ -50,6 +50,12 @@ class Heard:
         """Row of every window."""
         return [row for row, windows in enumerate(self.windows) for _ in windows]
 
+    @property
+    def size(self) -> int:
+        """Samples of all windows when each is as long as the longest, as a batch has them."""
+        lengths = [len(window) for windows in self.windows for window in windows]
+        return len(lengths) * max(lengths, default=0)
+
     def part(self, lm: AudioLM, rows: slice) -> Heard:
         """Some of the utterances."""
         windows = self.windows[rows]
