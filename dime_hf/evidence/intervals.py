@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dime_hf.distribution import Array
 from dime_hf.errors import DistributionError
-from dime_hf.score.metrics import METRICS, Pairs, check_names, values
+from dime_hf.score.metrics import METRICS, Pairs, check_names, metric_values
 from dime_hf.score.scoring import DEFAULT
 
 LEVEL = 0.95  # of intervals: its lower half is the one-sided 2.5 % of a verdict
@@ -102,7 +102,7 @@ def score_intervals(
     """
     names, pairs = check_names(metrics, METRICS), Pairs.read(predictions, references)
     clusters = Clusters.read(groups, len(pairs.q))
-    found = values(pairs, names, clusters.with_and_without)
+    found = metric_values(pairs, names, clusters.with_and_without)
     return {name: jackknife(with_and_without, clusters, level) for name, with_and_without in found.items()}
 
 
@@ -124,7 +124,7 @@ def bootstrap(
         raise DistributionError(f"`draws` must be at least 1, not {draws}")
     names, pairs = check_names(metrics, METRICS), Pairs.read(predictions, references)
     clusters = Clusters.read(groups, len(pairs.q))
-    return values(pairs, names, _resampled(clusters, draws, seed))
+    return metric_values(pairs, names, _resampled(clusters, draws, seed))
 
 
 def _resampled(clusters: Clusters, draws: int, seed: int) -> Callable[[Array], Array]:

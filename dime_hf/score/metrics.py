@@ -66,7 +66,7 @@ class Metric:
     value: Callable[[Array], Array]
 
 
-def values(pairs: Pairs, names: Iterable[str], add: Callable[[Array], Array]) -> dict[str, Array]:
+def metric_values(pairs: Pairs, names: Iterable[str], add: Callable[[Array], Array]) -> dict[str, Array]:
     """Return the values (...) of metrics by name, where `add` sums parts (N, ...) over rows, in one or many ways."""
     sums: dict[Callable[[Pairs], Array], Array] = {}
     found = {}
