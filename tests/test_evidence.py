@@ -63,7 +63,7 @@ def test_interval_of_equal_speakers_is_students_of_their_means():
     expected = scipy.stats.ttest_1samp(values.reshape(5, 12).mean(1), 0)
     assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval(0.9)))
     assert (found.degrees_of_freedom, found.n, found.n_groups) == (pytest.approx(4), 60, 5)
-    assert str(found).endswith("(90%, n = 60 in 5 groups)")
+    assert str(found).endswith("(90 %, n = 60 in 5 groups)")
 
 
 def test_interval_of_own_clusters_is_students():

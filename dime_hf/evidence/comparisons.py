@@ -14,7 +14,7 @@ from dime_hf.distribution import TIE, Array
 from dime_hf.errors import DistributionError
 from dime_hf.evidence.intervals import LEVEL, Clusters, Interval, as_values, interval, jackknife
 from dime_hf.score import row_scores
-from dime_hf.score.metrics import METRICS, Pairs, check_names, metric_values
+from dime_hf.score.metrics import METRICS, Pairs, check_names, metric_sums, metric_values
 from dime_hf.score.scoring import DEFAULT
 
 ALPHA = 0.025  # of the one-sided test of a verdict
@@ -79,7 +79,9 @@ def paired_scores(
     names = check_names(metrics, METRICS)
     one, other = Pairs.read(predictions, references), Pairs.read(others, references)
     clusters = Clusters.read(groups, len(one.q))
-    ours, theirs = (metric_values(pairs, names, clusters.with_and_without) for pairs in (one, other))
+    ours, theirs = (
+        metric_values(metric_sums(pairs, names, clusters.with_and_without), names) for pairs in (one, other)
+    )
     with np.errstate(invalid="ignore"):  # infinite scores have no difference
         return {name: _tested(jackknife(ours[name] - theirs[name], clusters, level)) for name in names}
 

@@ -2,13 +2,14 @@
 
 The jackknife over clusters gives the standard error, and Student's t the width. Its degrees of freedom are those of a
 sum of squares of effects of clusters as large as these (Satterthwaite): G - 1 where all G clusters are of one size,
-fewer where sizes differ.
+fewer where sizes differ, and then intervals are rather too wide than too narrow. Effects of speakers that are very
+skewed (exponential) cost coverage: 85 % instead of 90 % with ten speakers.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import scipy.stats
@@ -16,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dime_hf.distribution import Array
 from dime_hf.errors import DistributionError
-from dime_hf.score.metrics import METRICS, Pairs, check_names, metric_values
+from dime_hf.score.metrics import METRICS, Pairs, Sums, check_names, metric_sums, metric_values
 from dime_hf.score.scoring import DEFAULT
 
 LEVEL = 0.95  # of intervals: its lower half is the one-sided 2.5 % of a verdict
@@ -25,7 +26,7 @@ CELLS = 4_000_000  # of the weights of a chunk of bootstrap draws
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """An estimate with its interval at `level`, in the unit of what was estimated."""
+    """An estimate with its interval at `level`, in the unit of what was estimated; `n` rows in `n_groups` clusters."""
 
     estimate: float
     low: float
@@ -38,7 +39,7 @@ class Interval:
 
     def __str__(self) -> str:
         rows = f"n = {self.n:,} in {self.n_groups:,} groups"
-        return f"{self.estimate:.4f} [{self.low:.4f}, {self.high:.4f}] ({self.level:.0%}, {rows})"
+        return f"{self.estimate:.4f} [{self.low:.4f}, {self.high:.4f}] ({100 * self.level:.4g} %, {rows})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +103,7 @@ def score_intervals(
     """
     names, pairs = check_names(metrics, METRICS), Pairs.read(predictions, references)
     clusters = Clusters.read(groups, len(pairs.q))
-    found = metric_values(pairs, names, clusters.with_and_without)
+    found = metric_values(metric_sums(pairs, names, clusters.with_and_without), names)
     return {name: jackknife(with_and_without, clusters, level) for name, with_and_without in found.items()}
 
 
@@ -124,24 +125,25 @@ def bootstrap(
         raise DistributionError(f"`draws` must be at least 1, not {draws}")
     names, pairs = check_names(metrics, METRICS), Pairs.read(predictions, references)
     clusters = Clusters.read(groups, len(pairs.q))
-    return metric_values(pairs, names, _resampled(clusters, draws, seed))
+    return metric_values(_resampled(metric_sums(pairs, names, clusters.sums), draws, seed), names)
 
 
-def _resampled(clusters: Clusters, draws: int, seed: int) -> Callable[[Array], Array]:
-    """A way to add parts (N, ...): their sums (draws, ...) over rows of clusters drawn with replacement."""
-    size = len(clusters.sizes)
-    step = max(1, CELLS // size)
-
-    def add(parts: Array) -> Array:
-        rng = np.random.default_rng(seed)  # afresh: the same draws for every metric
-        by_cluster = clusters.sums(parts)
-        chunks = [
-            np.tensordot(rng.multinomial(size, np.full(size, 1 / size), min(step, draws - start)), by_cluster, 1)
-            for start in range(0, draws, step)
-        ]
-        return np.concatenate(chunks)
-
-    return add
+def _resampled(sums: Sums, draws: int, seed: int) -> Sums:
+    """Sums (G, ...) by cluster, added up over clusters drawn with replacement: (draws, ...)."""
+    flat = np.concatenate([by_cluster.reshape(len(by_cluster), -1) for by_cluster in sums.values()], axis=1)
+    size, step = len(flat), max(1, CELLS // len(flat))
+    rng = np.random.default_rng(seed)
+    chances = np.full(size, 1 / size)
+    chunks = [
+        rng.multinomial(size, chances, min(step, draws - start)).astype(np.float64) @ flat
+        for start in range(0, draws, step)
+    ]
+    widths = np.cumsum([by_cluster[0].size for by_cluster in sums.values()])[:-1]
+    parts = np.split(np.concatenate(chunks), widths, axis=1)
+    return {
+        key: part.reshape(draws, *by_cluster.shape[1:])
+        for (key, by_cluster), part in zip(sums.items(), parts, strict=True)
+    }
 
 
 def jackknife(with_and_without: Array, clusters: Clusters, level: float) -> Interval:

@@ -66,17 +66,23 @@ class Metric:
     value: Callable[[Array], Array]
 
 
-def metric_values(pairs: Pairs, names: Iterable[str], add: Callable[[Array], Array]) -> dict[str, Array]:
-    """Return the values (...) of metrics by name, where `add` sums parts (N, ...) over rows, in one or many ways."""
-    sums: dict[Callable[[Pairs], Array], Array] = {}
-    found = {}
+Sums = dict[Callable[[Pairs], Array], Array]
+
+
+def metric_sums(pairs: Pairs, names: Iterable[str], add: Callable[[Array], Array]) -> Sums:
+    """Return what metrics follow from: their parts (N, ...), which `add` sums over rows in one or many ways."""
+    sums: Sums = {}
+    with np.errstate(divide="ignore", invalid="ignore"):  # rows with nothing to score
+        for parts in (METRICS[name].parts for name in names):
+            if parts not in sums:
+                sums[parts] = add(parts(pairs))
+    return sums
+
+
+def metric_values(sums: Sums, names: Iterable[str]) -> dict[str, Array]:
+    """Return the values (...) of metrics by name from the sums of their parts."""
     with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 is NaN: nothing was there to be scored
-        for name in names:
-            metric = METRICS[name]
-            if metric.parts not in sums:
-                sums[metric.parts] = add(metric.parts(pairs))
-            found[name] = metric.value(sums[metric.parts])
-    return found
+        return {name: METRICS[name].value(sums[METRICS[name].parts]) for name in names}
 
 
 def check_names(names: Iterable[str], possible: Iterable[str]) -> tuple[str, ...]:

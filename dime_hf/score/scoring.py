@@ -11,7 +11,7 @@ from scipy.special import softmax
 
 from dime_hf.distribution import TIE, Array, as_distributions, entropy, normalize
 from dime_hf.errors import DistributionError
-from dime_hf.score.metrics import DECISIONS, METRICS, ROW_METRICS, Pairs, check_names, metric_values
+from dime_hf.score.metrics import DECISIONS, METRICS, ROW_METRICS, Pairs, check_names, metric_sums, metric_values
 
 LEVELS = ("low", "medium", "high")
 ROW_DEFAULT = ("squared_score", "js_divergence", "bhattacharyya", "log_likelihood")
@@ -93,7 +93,8 @@ def _scores(pairs: Pairs, names: Sequence[str], weights: Array | None) -> dict[s
     def add(parts: Array) -> Array:
         return np.asarray(parts.sum(0) if weights is None else np.tensordot(weights, parts, 1))
 
-    scores: dict[str, float | int] = {name: float(value) for name, value in metric_values(pairs, names, add).items()}
+    found = metric_values(metric_sums(pairs, names, add), names)
+    scores: dict[str, float | int] = {name: float(value) for name, value in found.items()}
     if any(name in DECISIONS for name in names):
         decided = pairs.human >= 0
         scores |= {"n_decided": int(decided.sum()), "n_tied": int((pairs.predicted[decided] < 0).sum())}
