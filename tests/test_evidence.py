@@ -6,7 +6,9 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dime_hf import columns
+from dime_hf import columns, hold_out_votes
+from dime_hf.corpora import toy
+from dime_hf.corpora.policy import Tally
 from dime_hf.distribution import normalize
 from dime_hf.errors import DistributionError, FitError
 from dime_hf.evidence import (
@@ -81,6 +83,16 @@ def test_degrees_of_freedom_are_those_of_the_quadratic_form(sizes):
     form = without.T @ without
     expected = min(np.trace(form) ** 2 / np.trace(form @ form), len(sizes) - 1)
     assert degrees_of_freedom(shares) == pytest.approx(expected)
+
+
+@given(st.lists(st.tuples(st.floats(-1, 1), st.sampled_from("abc")), min_size=4, max_size=12), st.randoms())
+def test_intervals_know_no_order_and_no_names(rows, random):
+    rows += [(0.5, "a"), (-0.5, "b")]
+    moved = random.sample(rows, len(rows))
+    one = interval([value for value, _ in rows], [group for _, group in rows])
+    other = interval([value for value, _ in moved], [{"a": "z", "b": "b", "c": "a"}[group] for _, group in moved])
+    assert (one.low, one.high, one.n_groups) == pytest.approx((other.low, other.high, other.n_groups))
+    assert one.low <= one.estimate <= one.high
 
 
 def corpus(sizes, rng, classes=4, votes=3):
@@ -217,6 +229,20 @@ def test_verdict_says_what_it_found():
     assert str(found).startswith("helps: squared score -0.")
     assert verdict(np.tile(prior(counts), (1000, 1)), counts, groups, truth).says == "hurts"
     assert verdict(truth, counts, groups, truth).says == "undecided"
+
+
+def test_the_known_truth_of_the_toy_corpus_helps(toy_fold, toy_root):
+    """From a corpus on disk: votes held out, clusters of its speakers, and the prior of its training votes."""
+    train = toy_fold["train"]
+    held = hold_out_votes(train, keep=2)
+    truth = toy.truth(held, toy_root, Tally.read(held).label_set)
+    counts, groups = np.array(held[columns.REFERENCE_COUNTS]), columns.groups(held)
+    found = verdict(truth, counts, groups, prior_control(held[columns.VOTE_COUNTS], len(held)))
+    assert found.says == "helps"
+    assert found.paired.difference.n_groups == len(set(held[columns.SPEAKER])) == 6
+    expected = score_of_truth(counts.sum(-1), truth=truth)
+    interval_of_score = score_intervals(truth, counts, groups)["squared_score"]
+    assert interval_of_score.low < expected["squared_score"] < interval_of_score.high
 
 
 def test_minimum_detectable_difference_is_found_as_often_as_promised():
@@ -385,6 +411,10 @@ def test_bad_arguments():
         interval([1.0, 2.0], ["a", "b"], level=95)
     with pytest.raises(DistributionError, match="`alpha`"):
         verdict(truth, counts, groups, prior(counts), alpha=2.5)
+    with pytest.raises(DistributionError, match=r"`control` \(6, 3\) and `references`"):
+        verdict(truth, counts, groups, [0.5, 0.25, 0.25])
+    with pytest.raises(DistributionError, match=r"`others` \(5, 4\) and `references`"):
+        paired_scores(truth, truth[1:], counts, groups)
     with pytest.raises(DistributionError, match="must score the same rows"):
         paired([1.0, 2.0], [1.0], ["a", "b"])
     with pytest.raises(DistributionError, match="`draws`"):

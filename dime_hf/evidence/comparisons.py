@@ -13,8 +13,7 @@ from numpy.typing import ArrayLike
 from dime_hf.distribution import TIE, Array
 from dime_hf.errors import DistributionError
 from dime_hf.evidence.intervals import LEVEL, Clusters, Interval, as_values, interval, jackknife
-from dime_hf.score import row_scores
-from dime_hf.score.metrics import METRICS, Pairs, check_names, metric_sums, metric_values
+from dime_hf.score.metrics import METRICS, Pairs, check_names, metric_sums, metric_values, squared_score
 from dime_hf.score.scoring import DEFAULT
 
 ALPHA = 0.025  # of the one-sided test of a verdict
@@ -77,7 +76,7 @@ def paired_scores(
     Put the p-values through `holm`. NaN where a score is infinite, or undefined without one of the groups.
     """
     names = check_names(metrics, METRICS)
-    one, other = Pairs.read(predictions, references), Pairs.read(others, references)
+    one, other = Pairs.read(predictions, references), Pairs.read(others, references, "others")
     clusters = Clusters.read(groups, len(one.q))
     ours, theirs = (
         metric_values(metric_sums(pairs, names, clusters.with_and_without), names) for pairs in (one, other)
@@ -97,11 +96,10 @@ def verdict(
     """
     if not 0 < alpha < 0.5:
         raise DistributionError(f"`alpha` must lie between 0 and 0.5, such as 0.025, not {alpha}")
-    shape = np.shape(predictions)
-    constant = np.asarray(control, dtype=np.float64)
-    constant = np.broadcast_to(constant, shape) if constant.shape == shape[1:] else constant
-    ours = row_scores(predictions, references, ["squared_score"])["squared_score"]
-    theirs = row_scores(constant, references, ["squared_score"])["squared_score"]
+    pairs = Pairs.read(predictions, references)
+    constant = np.ndim(control) == 1
+    other = Pairs.read(np.tile(control, (len(pairs.q), 1)) if constant else control, references, "control")
+    ours, theirs = (squared_score(one.q, one.shares) for one in (pairs, other))
     found = paired(ours, theirs, groups, level=1 - 2 * alpha)
     says = "undecided"
     if found.p_value < 2 * alpha:

@@ -92,6 +92,6 @@ def _draw(alpha: Array, rng: np.random.Generator) -> Array:
     """A distribution from each Dirichlet (N, C); by logs, since gamma draws of a small alpha vanish."""
     if (alpha <= 0).any():
         raise DistributionError("`alpha` must be above 0")
-    logs = np.log(rng.gamma(alpha + 1)) + np.log(rng.random(alpha.shape)) / alpha
+    logs = np.log(rng.gamma(alpha + 1)) + np.log1p(-rng.random(alpha.shape)) / alpha
     drawn = np.exp(logs - logs.max(-1, keepdims=True))
     return drawn / drawn.sum(-1, keepdims=True)

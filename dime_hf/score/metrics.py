@@ -29,15 +29,15 @@ class Pairs:
     counts: Array
 
     @classmethod
-    def read(cls, predictions: ArrayLike, references: ArrayLike) -> Pairs:
+    def read(cls, predictions: ArrayLike, references: ArrayLike, name: str = "predictions") -> Pairs:
         """Check both; raise `DistributionError` where they are not distributions and votes of the same rows."""
-        q, counts = as_distributions(predictions, "predictions"), as_counts(references, "references")
+        q, counts = as_distributions(predictions, name), as_counts(references, "references")
         if q.ndim != 2 or q.shape != counts.shape:
             raise DistributionError(
-                f"`predictions` {q.shape} and `references` {counts.shape} must have the same shape (N, C)"
+                f"`{name}` {q.shape} and `references` {counts.shape} must have the same shape (N, C)"
             )
         if len(q) == 0:
-            raise DistributionError("`predictions` has no rows: there is nothing to score")
+            raise DistributionError(f"`{name}` has no rows: there is nothing to score")
         return cls(q, counts)
 
     @functools.cached_property
