@@ -100,6 +100,52 @@ def bhattacharyya(p: ArrayLike, q: ArrayLike) -> Array:
     return np.sqrt(np.asarray(p, np.float64) * np.asarray(q, np.float64)).sum(-1)
 
 
+def total_variation(p: ArrayLike, q: ArrayLike) -> Array:
+    """Total variation distance 1/2 sum_c |p_c - q_c|, in [0, 1].
+
+    >>> float(total_variation([1.0, 0.0], [0.5, 0.5]))
+    0.5
+    """
+    return manhattan_distance(p, q) / 2
+
+
+def manhattan_distance(p: ArrayLike, q: ArrayLike) -> Array:
+    """Sum_c |p_c - q_c|, in [0, 2]."""
+    return np.abs(np.asarray(p, np.float64) - np.asarray(q, np.float64)).sum(-1)
+
+
+def chebyshev_distance(p: ArrayLike, q: ArrayLike) -> Array:
+    """Largest |p_c - q_c|, in [0, 1]."""
+    return np.abs(np.asarray(p, np.float64) - np.asarray(q, np.float64)).max(-1)
+
+
+def clark_distance(p: ArrayLike, q: ArrayLike) -> Array:
+    """Square root of sum_c (p_c - q_c)^2 / (p_c + q_c)^2, in [0, sqrt C]; a class that both lack adds nothing."""
+    return np.sqrt((_relative_gaps(p, q) ** 2).sum(-1))
+
+
+def canberra_distance(p: ArrayLike, q: ArrayLike) -> Array:
+    """Sum_c |p_c - q_c| / (p_c + q_c), in [0, C]; a class that both lack adds nothing."""
+    return _relative_gaps(p, q).sum(-1)
+
+
+def cosine_similarity(p: ArrayLike, q: ArrayLike) -> Array:
+    """p.q / (||p|| ||q||), in [0, 1]."""
+    p, q = np.asarray(p, np.float64), np.asarray(q, np.float64)
+    return (p * q).sum(-1) / np.sqrt((p**2).sum(-1) * (q**2).sum(-1))
+
+
+def intersection_similarity(p: ArrayLike, q: ArrayLike) -> Array:
+    """Sum_c min(p_c, q_c), in [0, 1]: 1 less the total variation."""
+    return np.minimum(np.asarray(p, np.float64), np.asarray(q, np.float64)).sum(-1)
+
+
+def _relative_gaps(p: ArrayLike, q: ArrayLike) -> Array:
+    p, q = np.asarray(p, np.float64), np.asarray(q, np.float64)
+    both = p + q
+    return np.abs(p - q) / np.where(both > 0, both, 1)
+
+
 def dirichlet_entropy(alpha: ArrayLike) -> Array:
     """Mean entropy in bits of draws from Dir(alpha), alpha (..., C) > 0: psi(A + 1) - sum_c a_c/A psi(a_c + 1)."""
     alpha = np.asarray(alpha, np.float64)

@@ -11,14 +11,21 @@ from hypothesis.extra.numpy import arrays
 from dime_hf.distribution import (
     as_distributions,
     bhattacharyya,
+    canberra_distance,
+    chebyshev_distance,
+    clark_distance,
+    cosine_similarity,
     dirichlet_entropy,
     entropy,
+    intersection_similarity,
     js_distance,
     js_divergence,
     kl_divergence,
     krippendorff_alpha,
+    manhattan_distance,
     normalize,
     smooth,
+    total_variation,
 )
 from dime_hf.errors import DistributionError
 
@@ -36,6 +43,21 @@ def test_divergences_equal_scipy(left, right):
     np.testing.assert_allclose(js_distance(p, q), np.nan_to_num(expected), atol=1e-6)
     np.testing.assert_allclose(js_divergence(p, q), js_divergence(q, p), atol=1e-12)
     assert np.all(bhattacharyya(p, q) <= 1 + 1e-12)
+
+
+@given(counts, counts)
+def test_distances_equal_scipy(left, right):
+    p, q = normalize(left), normalize(right)
+    by_row = lambda measure: [measure(a, b) for a, b in zip(p, q, strict=True)]  # noqa: E731
+    np.testing.assert_allclose(manhattan_distance(p, q), by_row(scipy.spatial.distance.cityblock), atol=1e-12)
+    np.testing.assert_allclose(chebyshev_distance(p, q), by_row(scipy.spatial.distance.chebyshev), atol=1e-12)
+    np.testing.assert_allclose(canberra_distance(p, q), by_row(scipy.spatial.distance.canberra), atol=1e-12)
+    np.testing.assert_allclose(1 - cosine_similarity(p, q), by_row(scipy.spatial.distance.cosine), atol=1e-12)
+    np.testing.assert_allclose(total_variation(p, q), 1 - intersection_similarity(p, q), atol=1e-12)
+
+
+def test_clark_distance_by_hand():
+    assert clark_distance([0.5, 0.5, 0], [1, 0, 0]) == pytest.approx(np.sqrt((1 / 3) ** 2 + 1))
 
 
 def test_zeros_are_safe():
