@@ -10,6 +10,7 @@ import datasets
 from tests.bench import elicitation
 from tests.bench.annotate_run import annotate_flat
 from tests.bench.corpora import iemocap_labels
+from tests.bench.evidence import bootstrap_10k, metrics_vs_row_loop
 from tests.bench.floor import share_of_floor
 from tests.bench.msp import msp2_labels, second_load
 from tests.bench.options import options_vs_num_return_sequences10, options_vs_sampled10, prompts5_orders4
@@ -17,7 +18,8 @@ from tests.bench.scores import score_vs_row_loop
 
 BENCHMARKS = (
     iemocap_labels, msp2_labels, second_load, options_vs_sampled10, options_vs_num_return_sequences10,
-    prompts5_orders4, share_of_floor, annotate_flat, score_vs_row_loop,
+    prompts5_orders4, share_of_floor, annotate_flat, score_vs_row_loop, metrics_vs_row_loop,
+    bootstrap_10k,
 )  # fmt: skip
 RESULTS = Path("bench-results.json")
 
