@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import sklearn.metrics
 
 from dime_hf.evidence import bootstrap
 from dime_hf.score import METRICS, score
+from tests.bench.timing import fastest
 
 ROWS, CLASSES, LOOPED_ROWS = 100_000, 8, 2_000
 UTTERANCES, SPEAKERS, DRAWS, LOOPED_DRAWS = 10_000, 91, 2_000, 20
@@ -24,9 +24,9 @@ def metrics_vs_row_loop() -> dict[str, Any]:
     ours = score(predictions[:LOOPED_ROWS], counts[:LOOPED_ROWS], metrics=METRICS)
     for name, value in looped.items():
         np.testing.assert_allclose(ours[name], value, rtol=1e-6)
-    mine = _seconds(lambda: score(predictions, counts, metrics=METRICS))
-    theirs = _seconds(lambda: _row_by_row(predictions[:LOOPED_ROWS], counts[:LOOPED_ROWS])) * ROWS / LOOPED_ROWS
-    theirs += _seconds(lambda: _whole(predictions, counts))
+    mine = fastest(lambda: score(predictions, counts, metrics=METRICS))
+    theirs = fastest(lambda: _row_by_row(predictions[:LOOPED_ROWS], counts[:LOOPED_ROWS])) * ROWS / LOOPED_ROWS
+    theirs += fastest(lambda: _whole(predictions, counts))
     return _row("metrics_vs_row_loop", mine, theirs, ROWS)
 
 
@@ -34,8 +34,8 @@ def bootstrap_10k() -> dict[str, Any]:
     """2,000 draws of 91 speakers, all metrics of 10,000 rows. Baseline: 20 draws in a loop of `score`, scaled."""
     predictions, counts = _rows(UTTERANCES)
     groups = np.random.default_rng(1).integers(0, SPEAKERS, UTTERANCES).astype(str).tolist()
-    mine = _seconds(lambda: bootstrap(predictions, counts, groups, metrics=METRICS, draws=DRAWS))
-    theirs = _seconds(lambda: _drawn(predictions, counts, groups)) * DRAWS / LOOPED_DRAWS
+    mine = fastest(lambda: bootstrap(predictions, counts, groups, metrics=METRICS, draws=DRAWS))
+    theirs = fastest(lambda: _drawn(predictions, counts, groups)) * DRAWS / LOOPED_DRAWS
     return _row("bootstrap_10k", mine, theirs, UTTERANCES)
 
 
@@ -104,16 +104,6 @@ def _rows(size: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     truth = rng.dirichlet(np.full(CLASSES, 0.5), size)
     return rng.dirichlet(np.full(CLASSES, 0.5), size), rng.multinomial(5, truth)
-
-
-def _seconds(run: Any, repetitions: int = 3) -> float:
-    """The fastest of a few runs."""
-    seconds = []
-    for _ in range(repetitions):
-        started = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)
 
 
 def _row(name: str, mine: float, theirs: float, n: int) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dime_hf.annotate import scoring
 from dime_hf.annotate.prompts import option_words
 from tests.bench.options import CLASSES, batches, in_one_thread, inputs, medium_model, option_token_ids, recordings_of
+from tests.bench.timing import fastest
 
 SIZE = 1024  # of the square matrices whose product sets the rate
 
@@ -57,14 +56,3 @@ def matmul_rate() -> float:
     """Floating-point operations a second of a large product of matrices in float32."""
     one, two = torch.randn(SIZE, SIZE), torch.randn(SIZE, SIZE)
     return 2 * SIZE**3 / fastest(lambda: one @ two, repetitions=30)
-
-
-def fastest(run: Callable[[], Any], repetitions: int) -> float:
-    """Seconds of the fastest run, after one to warm up."""
-    run()
-    seconds = []
-    for _ in range(repetitions):
-        started = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)

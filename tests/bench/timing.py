@@ -23,3 +23,14 @@ def compare(
             seconds.append(time.perf_counter() - started)
     mine, theirs = (min(seconds) for seconds in times.values())
     return {"name": name, "ours": mine, "baseline": theirs, "ratio": theirs / mine, "unit": unit, "n": n}
+
+
+def fastest(run: Callable[[], Any], repetitions: int = 3) -> float:
+    """Seconds of the fastest run, after one to warm up."""
+    run()
+    seconds = []
+    for _ in range(repetitions):
+        started = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
