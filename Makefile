@@ -35,4 +35,4 @@ fuzz: install
 	$(BIN)/python -m tests.fuzz --seconds 180
 
 clean:
-	rm -rf .venv outputs build dist *.egg-info bench-results.json
+	rm -rf .venv outputs build dist *.egg-info bench-results.json crema_pooling.json

@@ -43,7 +43,9 @@ CORPUS = "corpus"
 REFERENCE_COUNTS = "reference_counts"
 # made by annotate
 ANSWERS = "answers"
-# made by pool
+# made by pool: 90 % credible intervals, (C,) of the classes' shares, and of the entropy beside its posterior mean
+SOFT_LABEL_LOW = "soft_label_low"
+SOFT_LABEL_HIGH = "soft_label_high"
 SOFT_LABEL_ENTROPY = "soft_label_entropy"
 SOFT_LABEL_ENTROPY_LOW = "soft_label_entropy_low"
 SOFT_LABEL_ENTROPY_HIGH = "soft_label_entropy_high"
@@ -103,6 +105,25 @@ def label_features(classes: Sequence[str]) -> dict[str, Any]:
         SOFT_LABEL: distribution_feature(len(classes)),
         SOFT_LABEL_SOURCE: Value("string"),
         SOFT_LABEL_VOTES: Value("float32"),
+    }
+
+
+def pooled_features(classes: Sequence[str]) -> dict[str, Any]:
+    """Features of what pooling writes: the soft label, its (effective) votes, and how uncertain it is.
+
+    `soft_label` is the posterior mean; `soft_label_low` and `soft_label_high` are (C,), the 90 % credible interval of
+    each class's share; the entropy is in bits. What needs a posterior is null for methods without one.
+    """
+    shares, number = distribution_feature(len(classes)), Value("float32")
+    return {
+        SOFT_LABEL: shares,
+        SOFT_LABEL_SOURCE: Value("string"),
+        SOFT_LABEL_VOTES: number,
+        SOFT_LABEL_LOW: shares,
+        SOFT_LABEL_HIGH: shares,
+        SOFT_LABEL_ENTROPY: number,
+        SOFT_LABEL_ENTROPY_LOW: number,
+        SOFT_LABEL_ENTROPY_HIGH: number,
     }
 
 

@@ -17,6 +17,8 @@ ALWAYS = (
     columns.SOFT_LABEL,
     columns.SOFT_LABEL_SOURCE,
     columns.SOFT_LABEL_VOTES,
+    columns.SOFT_LABEL_LOW,
+    columns.SOFT_LABEL_HIGH,
     columns.SOFT_LABEL_ENTROPY,
     columns.SOFT_LABEL_ENTROPY_LOW,
     columns.SOFT_LABEL_ENTROPY_HIGH,

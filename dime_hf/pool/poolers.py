@@ -1,10 +1,9 @@
-"""The pooling methods: what each adds to the human votes of an utterance."""
+"""The pooling methods' common part, and those that need no likelihood: what each adds to the human votes."""
 
 from __future__ import annotations
 
 import abc
 import dataclasses
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -13,13 +12,20 @@ import numpy as np
 
 from dime_hf import columns
 from dime_hf.columns import ANSWERS, ID, REFERENCE_COUNTS
-from dime_hf.distribution import Array, dirichlet_entropy, entropy
+from dime_hf.distribution import Array, dirichlet_entropy
 from dime_hf.errors import DistributionError, FitError, LeakageError
-from dime_hf.pool.panel import Panel, training_panel
-from dime_hf.pool.strengths import fit_strengths, smoothed_share
+from dime_hf.pool.panel import READS, Panel, Training
+from dime_hf.pool.strengths import smoothed_share
+from dime_hf.pool.uncertainty import class_intervals, entropy_intervals
 
-ENTROPY_DRAWS = 200
-ENTROPIES = (columns.SOFT_LABEL_ENTROPY, columns.SOFT_LABEL_ENTROPY_LOW, columns.SOFT_LABEL_ENTROPY_HIGH)
+POSTERIOR = (
+    columns.SOFT_LABEL_LOW,
+    columns.SOFT_LABEL_HIGH,
+    columns.SOFT_LABEL_ENTROPY,
+    columns.SOFT_LABEL_ENTROPY_LOW,
+    columns.SOFT_LABEL_ENTROPY_HIGH,
+)
+LARGEST_WEIGHT = 0.999  # of the synthetic mean: a share of 1 would be endless votes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,27 +49,35 @@ class Pooler(abc.ABC):
         """What `soft_label_source` says."""
         return self.name
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Columns that are read where they are there."""
+        return READS
+
+    def read(self, batch: Mapping[str, Any]) -> Panel:
+        """The votes of a batch."""
+        return Panel.read(batch)
+
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Return the soft-label columns of a batch, or of one row; a label is null where there is no vote."""
         if isinstance(batch[ID], str):
             one = self({name: [value] for name, value in batch.items()})
             return {name: values[0] for name, values in one.items()}
-        total = self.total_votes(Panel.read(batch))
+        total = self.total_votes(self.read(batch))
         votes = total.sum(-1)
         labels = total / np.where(votes > 0, votes, 1)[:, None]
         return {
             columns.SOFT_LABEL: [row if any(row) else None for row in labels.tolist()],
             columns.SOFT_LABEL_SOURCE: [self.source] * len(votes),
             columns.SOFT_LABEL_VOTES: votes.tolist(),
-            **self._entropies(total, batch[ID]),
+            **self._posterior(total, batch[ID]),
         }
 
-    def _entropies(self, total: Array, ids: Sequence[str]) -> dict[str, list[Any]]:
+    def _posterior(self, total: Array, ids: Sequence[str]) -> dict[str, list[Any]]:
         if not self.has_posterior:
-            return {name: [None] * len(ids) for name in ENTROPIES}
-        draws = np.array([_entropy_draws(alpha, id) for alpha, id in zip(total, ids, strict=True)])
-        low, high = np.quantile(draws, [0.05, 0.95], axis=1)
-        return dict(zip(ENTROPIES, (dirichlet_entropy(total).tolist(), low.tolist(), high.tolist()), strict=True))
+            return {name: [None] * len(ids) for name in POSTERIOR}
+        made = (*class_intervals(total), dirichlet_entropy(total), *entropy_intervals(total, ids))
+        return {name: values.tolist() for name, values in zip(POSTERIOR, made, strict=True)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,29 +113,10 @@ class EqualPooler(Pooler):
 
 
 @dataclasses.dataclass(frozen=True)
-class PriorPooler(Pooler):
-    """Human votes and `strength` pseudo-votes of the constant `prior` (C,): the control that needs no proxy."""
+class TrainedPooler(Pooler):
+    """A method with parameters, which does not label what it saw and what is to be scored."""
 
-    prior: tuple[float, ...] = ()
-    strength: float = 0.0
-    fitted_on: tuple[str, ...] = ()
-
-    name = "prior"
-    has_posterior = True
-
-    def fit(self, dataset: datasets.Dataset) -> Self:
-        """Fit prior and strength on `vote_counts`; raises `FitError` where no utterance has two votes."""
-        panel, groups = training_panel(dataset)
-        prior = smoothed_share(panel.human)
-        (strength,) = fit_strengths(panel.human, [np.broadcast_to(prior, panel.human.shape)])
-        return dataclasses.replace(self, prior=tuple(prior.tolist()), strength=strength, fitted_on=groups)
-
-    def total_votes(self, panel: Panel) -> Array:
-        return panel.human + self.strength * self._fitted_prior(panel)
-
-    @property
-    def source(self) -> str:
-        return f"prior(s0={self.strength:.3g})"
+    fitted_on: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Return the soft-label columns; raises `LeakageError` for rows to be scored whose speakers were fitted on."""
@@ -135,52 +130,97 @@ class PriorPooler(Pooler):
                 )
         return super().__call__(batch)
 
-    def _fitted_prior(self, panel: Panel) -> Array:
-        if not self.prior:
+    def check_classes(self, size: int, panel: Panel) -> None:
+        """Raise unless the pooler was fitted, on as many classes (`size`) as the panel has."""
+        if not size:
             raise FitError(f"the pooler {self.name!r} has not been fitted: call `pooler = pooler.fit(train)` first")
-        if len(self.prior) != panel.human.shape[1]:
-            raise DistributionError(
-                f"the pooler was fitted on {len(self.prior)} classes, the dataset has {panel.human.shape[1]}"
-            )
-        return np.array(self.prior)
+        if size != panel.human.shape[1]:
+            raise DistributionError(f"the pooler was fitted on {size} classes, the dataset has {panel.human.shape[1]}")
 
 
 @dataclasses.dataclass(frozen=True)
-class FittedPooler(PriorPooler):
-    """Human votes, a prior, and a panel of proxies that weighs as many votes as the training humans bear out.
+class LinearPooler(TrainedPooler):
+    """A mix (1 - `weight`) human share + `weight` synthetic mean, whichever the number of human votes.
 
-    alpha_i = s0 pi + kappa s_i. An utterance without a valid answer gets the prior alone, at the strength that fits
-    best then.
+    The weight has the least expected squared distance to the truth at the votes an utterance of the training set has:
+    noise / (noise + bias), the noise of the human share and the distance of the synthetic mean, both without bias.
     """
 
-    effective_votes: float = 0.0  # kappa
-    prior_strength: float = 0.0  # s0 beside kappa
+    weight: float | None = None
 
-    name = "fitted"
+    name = "linear"
     reads_answers = True
 
     def fit(self, dataset: datasets.Dataset) -> Self:
-        """Fit prior, s0 and kappa on `vote_counts` and `answers`; raises `FitError` where nothing identifies them."""
+        """Fit the weight on `vote_counts` and `answers`; raises `FitError` where nothing identifies it."""
         columns.require(dataset, ANSWERS)
-        alone = super().fit(dataset)
-        panel, _ = training_panel(dataset)
-        answered = panel.synthetic_votes > 0
-        human, synthetic = panel.human[answered], panel.synthetic[answered]
-        constant = np.broadcast_to(np.array(alone.prior), human.shape)
-        strength, effective = fit_strengths(human, [constant, synthetic])
-        return dataclasses.replace(alone, prior_strength=strength, effective_votes=effective)
+        training = Training.read(dataset)
+        panel = training.panel.select(training.panel.synthetic_votes > 0)
+        votes = panel.human.sum(-1)
+        if not len(votes):
+            raise FitError("`dataset` has no utterance that has both two human votes and a valid answer")
+        pairs = np.maximum(panel.human * (panel.human - 1), 0).sum(-1) / (votes * (votes - 1))  # mean |truth|^2
+        noise = ((1 - pairs) / votes).mean()
+        shares = panel.human / votes[:, None]
+        distance = ((panel.synthetic**2).sum(-1) - 2 * (panel.synthetic * shares).sum(-1) + pairs).mean()
+        weight = noise / (noise + max(distance, 0)) if noise > 0 else 0.0
+        return dataclasses.replace(self, weight=min(float(weight), LARGEST_WEIGHT), fitted_on=training.seen)
 
     def total_votes(self, panel: Panel) -> Array:
-        prior, answered = self._fitted_prior(panel), (panel.synthetic_votes > 0)[:, None]
-        with_panel = self.prior_strength * prior + self.effective_votes * panel.synthetic
-        return panel.human + np.where(answered, with_panel, self.strength * prior)
+        if self.weight is None:
+            self.check_classes(0, panel)
+            return panel.human
+        votes = np.maximum(panel.human.sum(-1, keepdims=True), 1)
+        return panel.human + votes * self.weight / (1 - self.weight) * panel.synthetic
 
     @property
     def source(self) -> str:
-        return f"fitted(s0={self.prior_strength:.3g}, kappa={self.effective_votes:.3g})"
+        return f"linear(weight={self.weight:.3g})"
 
 
-def _entropy_draws(alpha: Array, id: str) -> Array:
-    """Entropies in bits (draws,) of distributions drawn from Dir(alpha), the same for the same utterance."""
-    rng = np.random.default_rng(zlib.crc32(id.encode()))
-    return entropy(rng.dirichlet(np.maximum(alpha, 1e-6), ENTROPY_DRAWS))
+@dataclasses.dataclass(frozen=True)
+class DebiasedPooler(TrainedPooler):
+    """Human votes, and `strength` votes of the proxies' answers as humans would have put them: s T.
+
+    T[j, c] = P(human = c | synthetic = j), one table a proxy, each row smoothed by one vote of the human share. It
+    needs no second vote on an utterance: the fallback where there are almost no human votes.
+    """
+
+    strength: float = 1.0
+    proxies: tuple[str, ...] = ()
+    tables: tuple[tuple[tuple[float, ...], ...], ...] = ()  # (J, C, C)
+
+    name = "debiased"
+    reads_answers = True
+
+    def fit(self, dataset: datasets.Dataset) -> Self:
+        """Fit the tables on `vote_counts` and `answers`; raises `FitError` where a proxy and no human answered."""
+        columns.require(dataset, ANSWERS)
+        training = Training.read(dataset, least=1)
+        panel = training.panel
+        check_answered(panel, "a human vote")
+        weight = (panel.votes > 0)[..., None] * panel.answers
+        joint = np.einsum("njd,nc->jdc", weight, panel.human) + smoothed_share(panel.human)
+        tables = joint / joint.sum(-1, keepdims=True)
+        found = tuple(tuple(map(tuple, table)) for table in tables.tolist())
+        return dataclasses.replace(self, proxies=panel.proxies, tables=found, fitted_on=training.seen)
+
+    def total_votes(self, panel: Panel) -> Array:
+        self.check_classes(len(self.tables[0]) if self.tables else 0, panel)
+        panel = panel.of_proxies(self.proxies)
+        total = np.where(panel.synthetic_votes > 0, panel.synthetic_votes, 1)[:, None, None]
+        return panel.human + self.strength * np.einsum(
+            "njd,jdc->nc", panel.answers * panel.votes[..., None] / total, np.array(self.tables)
+        )
+
+
+def check_answered(panel: Panel, votes: str) -> None:
+    """Raise `FitError` unless every proxy has a valid answer on some of the utterances of a training panel."""
+    if not (panel.votes > 0).any():
+        raise FitError(f"`dataset` has no utterance that has both {votes} and a valid answer: nothing to fit on")
+    silent = [name for name, votes in zip(panel.proxies, panel.votes.T, strict=True) if not votes.any()]
+    if silent:
+        raise FitError(
+            f"the proxy {silent[0]!r} has no valid answer on any utterance with {votes}, so nothing tells how far to "
+            "trust it: drop its answers, or fit on utterances that it answered"
+        )

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import datasets
 import numpy as np
-from datasets import Value
+import pyarrow as pa
 
 from dime_hf import columns
 from dime_hf.columns import ANSWERS, ID, VOTE_COUNTS
 from dime_hf.errors import ColumnError, FitError, did_you_mean
-from dime_hf.pool.panel import READS
+from dime_hf.pool.calibrated import CalibratedPooler
+from dime_hf.pool.fitted import FittedPooler, PriorPooler
+from dime_hf.pool.panel import as_batch
 from dime_hf.pool.poolers import (
-    ENTROPIES,
+    DebiasedPooler,
     EqualPooler,
-    FittedPooler,
     HumanPooler,
+    LinearPooler,
     Pooler,
-    PriorPooler,
     SyntheticPooler,
 )
 from dime_hf.stage import beside, new_columns
 
 POOLERS: dict[str, type[Pooler]] = {
-    pooler.name: pooler for pooler in (HumanPooler, SyntheticPooler, EqualPooler, PriorPooler, FittedPooler)
+    pooler.name: pooler
+    for pooler in (
+        HumanPooler,
+        SyntheticPooler,
+        EqualPooler,
+        LinearPooler,
+        PriorPooler,
+        FittedPooler,
+        CalibratedPooler,
+        DebiasedPooler,
+    )
 }
 
 
@@ -34,7 +48,7 @@ def get_pooler(name: str) -> Pooler:
 
 
 def pool(dataset: datasets.Dataset, pooler: Pooler) -> datasets.Dataset:
-    """Replace the soft labels of `dataset` by those of a (fitted) pooler; adds their entropy in bits."""
+    """Replace the soft labels of `dataset` by those of a (fitted) pooler; adds their intervals and entropy in bits."""
     return beside(dataset, _labels(dataset, pooler))
 
 
@@ -44,7 +58,7 @@ def cross_pool(dataset: datasets.Dataset, pooler: Pooler, folds: int = 5) -> dat
     Speakers go to `folds` folds in turn, in sorted order. For labels to be scored when there is no training split.
     """
     columns.require(dataset, ID, VOTE_COUNTS)
-    names = [name for name in (*READS, columns.HARD_LABEL, columns.PARENTS) if name in dataset.column_names]
+    names = [name for name in (*pooler.reads, columns.HARD_LABEL, columns.PARENTS) if name in dataset.column_names]
     votes = dataset.select_columns(names)
     groups = columns.groups(votes[:])
     fold_of = {group: index % folds for index, group in enumerate(sorted(set(groups)))}
@@ -70,10 +84,21 @@ def _labels(dataset: datasets.Dataset, pooler: Pooler) -> datasets.Dataset:
         raise ColumnError(
             "`dataset` has mixes of DiME-Aug, whose soft labels are no votes to pool: pool first, then augment"
         )
-    writes = {
-        columns.SOFT_LABEL: columns.distribution_feature(len(columns.classes(dataset))),
-        columns.SOFT_LABEL_SOURCE: Value("string"),
-        **dict.fromkeys([columns.SOFT_LABEL_VOTES, *ENTROPIES], Value("float32")),
-    }
-    reads = [name for name in READS if name in dataset.column_names]
-    return new_columns(dataset, pooler, reads=reads, writes=writes, desc=f"Pooling ({pooler.name})")
+    return new_columns(
+        dataset,
+        _PoolTable(pooler),
+        reads=[name for name in pooler.reads if name in dataset.column_names],
+        writes=columns.pooled_features(columns.classes(dataset)),
+        batch_format="arrow",
+        desc=f"Pooling ({pooler.name})",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _PoolTable:
+    """The map of `pool`: a pooler on batches as they are stored."""
+
+    pooler: Pooler
+
+    def __call__(self, table: pa.Table) -> dict[str, Any]:
+        return self.pooler(as_batch(table))

@@ -14,12 +14,13 @@ from tests.bench.evidence import bootstrap_10k, metrics_vs_row_loop
 from tests.bench.floor import share_of_floor
 from tests.bench.msp import msp2_labels, second_load
 from tests.bench.options import options_vs_num_return_sequences10, options_vs_sampled10, prompts5_orders4
+from tests.bench.pool import pool_fit_265k
 from tests.bench.scores import score_vs_row_loop
 
 BENCHMARKS = (
     iemocap_labels, msp2_labels, second_load, options_vs_sampled10, options_vs_num_return_sequences10,
     prompts5_orders4, share_of_floor, annotate_flat, score_vs_row_loop, metrics_vs_row_loop,
-    bootstrap_10k,
+    bootstrap_10k, pool_fit_265k,
 )  # fmt: skip
 RESULTS = Path("bench-results.json")
 
