@@ -341,10 +341,11 @@ def test_the_card_tells_what_the_store_holds(tmp_path):
 
 
 INTERRUPTED = """
-import time, datasets
+import signal, time, datasets
 from tests.test_annotate import Interviewer, utterances
 from dime_hf.annotate import annotate
 datasets.disable_progress_bars()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever is started in the background ignores it
 
 class Slow(Interviewer):
     def prepare(self, batch):
