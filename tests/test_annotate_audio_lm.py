@@ -566,8 +566,22 @@ def test_draws_about_a_long_recording_come_from_all_of_its_windows(single):
     drawn = AudioLMAnnotator(single, CLASSES, prompts=PROMPTS[:1], strategy=Sample(draws=5_000)).answer(batch(long))
     counts = np.bincount(drawn[0][0]["draws"], minlength=6)
     assert scipy.stats.chisquare(counts, np.array(exact["distribution"]) * 5_000).pvalue > 1e-4
-    words = AudioLMAnnotator(single, CLASSES, prompts=PROMPTS[:1], strategy=Sample(draws=40, constrained=False))
-    assert words.answer(batch(long))[0][0]["status"] in ("ok", "failed")
+
+
+def test_draws_in_words_fall_on_the_windows_by_lot(single, monkeypatch):
+    asked = []
+
+    def write(*arguments):
+        [draws] = arguments[3]  # of the one question
+        asked[:] = [len(of_window.temperatures) for of_window in draws]
+        return [[["angry"] * asked[0], ["sad"] * asked[1]]]
+
+    monkeypatch.setattr(checkpoints.AudioLM, "write", write)
+    annotator = AudioLMAnnotator(single, CLASSES, prompts=PROMPTS[:1], strategy=Sample(draws=400, constrained=False))
+    [[answer]] = annotator.answer(batch(sound(18, 1)))
+    assert sum(asked) == 400
+    assert scipy.stats.binomtest(asked[0], 400, 1 / 2).pvalue > 1e-4
+    assert np.bincount(answer["draws"], minlength=6).tolist() == [asked[0], 0, 0, asked[1], 0, 0]
 
 
 def test_a_batch_that_does_not_fit_is_halved(single, monkeypatch, caplog):
