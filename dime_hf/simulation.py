@@ -23,6 +23,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 
 from dime_hf import columns
+from dime_hf.corpora.labels import LabelSet
+from dime_hf.corpora.policy import Tally, VotePolicy
 from dime_hf.distribution import UNDECIDED, Array, as_distributions, normalize, plurality
 from dime_hf.errors import DistributionError
 
@@ -113,7 +115,9 @@ class Simulation:
                 [_answer(*cell) for cell in zip(self.proxies, *row, strict=True)]
                 for row in zip(self.answers.tolist(), self.answered.tolist(), strict=True)
             ]
-        return datasets.Dataset.from_dict(rows, features=datasets.Features(features))
+        tally = Tally.of(VotePolicy(), LabelSet.of(self.classes, self.classes), self.classes)
+        facts = datasets.DatasetInfo(description=tally.describe(), features=datasets.Features(features))
+        return datasets.Dataset.from_dict(rows, features=facts.features, info=facts)
 
 
 def simulate(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dime_hf import get_pooler
+from dime_hf.corpora.cast import Ballots
 from dime_hf.distribution import krippendorff_alpha
 from dime_hf.errors import DistributionError
 from dime_hf.pool import pool
@@ -120,3 +121,13 @@ def test_all_votes_cannot_be_held_out():
     with pytest.raises(DistributionError, match="`keep` must be from 1 to 4 annotators, not 5"):
         simulate(10).held_out(5)
     assert dataclasses.replace(simulate(10)).reference is None
+
+
+def test_votes_are_read_back_one_by_one():
+    corpus = simulate(80, annotators=5, votes=3, seed=2)
+    ballots = Ballots.read(corpus.dataset())
+    np.testing.assert_array_equal(ballots.counts(), corpus.counts)
+    choices = np.full(corpus.choices.shape, -1)
+    annotator = np.array([int(name.removeprefix("a")) for name in ballots.annotators])[ballots.annotator]
+    choices[ballots.row, annotator] = ballots.votes.argmax(-1)
+    np.testing.assert_array_equal(choices, corpus.choices)

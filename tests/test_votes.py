@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dime_hf import columns, hold_out_votes, load_dataset
+from dime_hf.corpora.cast import Ballots
 from dime_hf.corpora.holdout import HoldOut
 from dime_hf.corpora.iemocap import FOUR_CLASSES, IemocapFolder
 from dime_hf.corpora.labels import LabelSet
@@ -108,6 +109,7 @@ def test_held_out_votes_are_other_annotators(toy_root):
     np.testing.assert_allclose(held["soft_label"], kept / 2)
     assert [-1 if label is None else label for label in held["hard_label"]] == plurality(kept).tolist()
     assert held.info.description == dataset.info.description
+    np.testing.assert_array_equal(Ballots.read(held).counts(), kept)  # no vote of the reference is left to be found
 
 
 def test_holding_out_does_not_depend_on_the_order_of_rows(toy_fold):

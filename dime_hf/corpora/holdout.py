@@ -24,15 +24,16 @@ def hold_out_votes(dataset: datasets.Dataset, keep: int, seed: int = 0) -> datas
     """Keep the votes of `keep` annotators an utterance in `vote_counts`, and move the others' to `reference_counts`.
 
     Annotators are drawn without replacement by (seed, id): the same for any order of rows, and all ticks of one go to
-    one side. `soft_label`, its votes and `hard_label` follow the kept votes. Only annotators with a vote inside the
-    label set count. Utterances with no more than `keep` of them have nothing to hold out: they are left out of the
-    result.
+    one side. `soft_label`, its votes, `hard_label` and `human_votes` follow the kept votes. Annotators without a vote
+    inside the label set do not count. Utterances with no more than `keep` of the others have nothing to hold out: they
+    are left out of the result.
     """
     columns.require(dataset, ID, HUMAN_VOTES, VOTE_COUNTS)
     if keep < 1:
         raise DistributionError(f"`keep` must be at least 1 annotator, not {keep}")
     tally = Tally.read(dataset)
     writes = {
+        HUMAN_VOTES: dataset.features[HUMAN_VOTES],
         **columns.label_features(tally.classes),
         REFERENCE_COUNTS: columns.distribution_feature(len(tally.classes)),
     }
@@ -61,13 +62,10 @@ class HoldOut:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         votes = CastVotes.read(batch[HUMAN_VOTES], self.tally.inventory)
-        inside = self.tally.count(self.tally.answer_ticks(votes)).sum(-1) > 0
-        votes = votes.where(inside[votes.answer])
-        kept = self._draw(batch[ID].to_pylist(), np.bincount(votes.row, minlength=votes.rows))
-        ticks = self.tally.ticks(votes.where(kept))
-        held = self.tally.count(self.tally.ticks(votes.where(~kept)))
-        labels = label_columns(self.tally, self.tally.count(ticks), self.tally.decide(ticks))
-        return pa.table({**labels, REFERENCE_COUNTS: fixed_lists(held)})
+        inside = (self.tally.count(self.tally.answer_ticks(votes)).sum(-1) > 0)[votes.answer]
+        held = inside.copy()
+        held[inside] = ~self._draw(batch[ID].to_pylist(), np.bincount(votes.row[inside], minlength=votes.rows))
+        return split_votes(votes, inside, held, self.tally, batch.schema.field(HUMAN_VOTES).type)
 
     def _draw(self, ids: Sequence[str], voters: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which votes (V,) are kept, given how many voters each utterance (N,) has."""
@@ -79,3 +77,13 @@ class HoldOut:
             return np.ones(voters, dtype=bool)
         order = np.random.default_rng([self.seed, zlib.crc32(id.encode())]).permutation(voters)
         return np.isin(np.arange(voters), order[: self.keep])
+
+
+def split_votes(
+    votes: CastVotes, inside: NDArray[np.bool_], held: NDArray[np.bool_], tally: Tally, type: pa.DataType
+) -> pa.Table:
+    """Columns of both sides: of votes (V,), those `held` are the reference; of the others, those `inside` count."""
+    ticks = tally.ticks(votes.where(inside & ~held))
+    labels = label_columns(tally, tally.count(ticks), tally.decide(ticks))
+    reference = tally.count(tally.ticks(votes.where(held)))
+    return pa.table({HUMAN_VOTES: votes.where(~held).column(type), **labels, REFERENCE_COUNTS: fixed_lists(reference)})
