@@ -29,6 +29,7 @@ _HOMES = {
     "load_dataset": "corpora.register",
     "load_encoder": "modeling",
     "register": "corpora.register",
+    "rotate_annotators": "corpora.rotation",
     "unregister": "corpora.register",
 }  # annotate(), pool() and score() are named like their modules: import them from there
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "load_dataset",
     "load_encoder",
     "register",
+    "rotate_annotators",
     "unregister",
 ]
 
