@@ -18,6 +18,7 @@ from dime_hf.evidence.comparisons import (
 )
 from dime_hf.evidence.controls import one_more_human, prior_control, shuffled, uniform_control
 from dime_hf.evidence.intervals import Interval, bootstrap, interval, score_intervals
+from dime_hf.evidence.plain import plain
 from dime_hf.evidence.truth import fit_dirichlet, score_of_truth
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "one_more_human",
     "paired",
     "paired_scores",
+    "plain",
     "prior_control",
     "score_intervals",
     "score_of_truth",
