@@ -117,6 +117,35 @@ def test_intervals_of_all_scores_leave_one_speaker_out():
     assert found["js_divergence"].low == pytest.approx(expected.low)
 
 
+def test_whole_weights_are_repeated_rows():
+    truth, counts, groups = corpus([30] * 6, RNG)
+    q, other = RNG.dirichlet(np.ones(4), len(truth)), RNG.dirichlet(np.ones(4), len(truth))
+    weights = RNG.integers(0, 4, len(truth))
+    again = np.repeat(np.arange(len(truth)), weights)
+    weighted = score_intervals(q, counts, groups, metrics=METRICS, weights=weights)
+    repeated = score_intervals(q[again], counts[again], groups[again], metrics=METRICS)
+    for name in METRICS:
+        for field in ("estimate", "low", "high", "degrees_of_freedom"):
+            assert getattr(weighted[name], field) == pytest.approx(getattr(repeated[name], field)), name
+    ours, theirs = row_scores(q, counts)["squared_score"], row_scores(other, counts)["squared_score"]
+    one = paired(ours, theirs, groups, weights=weights)
+    assert one.p_value == pytest.approx(paired(ours[again], theirs[again], groups[again]).p_value)
+    whole = paired_scores(q, other, counts, groups, metrics=["squared_score"], weights=weights)["squared_score"]
+    assert whole.difference.low == pytest.approx(one.difference.low)
+    draws = bootstrap(q, counts, groups, draws=50, weights=weights)["squared_score"]
+    np.testing.assert_allclose(draws, bootstrap(q[again], counts[again], groups[again], draws=50)["squared_score"])
+
+
+def test_bad_weights():
+    values, groups = np.ones(4), ["a", "a", "b", "b"]
+    with pytest.raises(DistributionError, match="one number for each of the 4 rows"):
+        interval(values, groups, weights=[1, 2])
+    with pytest.raises(DistributionError, match="not negative"):
+        interval(values, groups, weights=[1, 2, 3, -1])
+    with pytest.raises(DistributionError, match="0 on all rows of a group"):
+        interval(values, groups, weights=[1, 2, 0, 0])
+
+
 @pytest.mark.parametrize("name", ["js_divergence", "macro_f1"])
 def test_intervals_of_scores_cover_the_score_of_many_speakers(name):
     rng = np.random.default_rng(1)

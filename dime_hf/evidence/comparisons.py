@@ -51,7 +51,14 @@ class Verdict:
         )
 
 
-def paired(a: ArrayLike, b: ArrayLike, groups: Sequence[str], *, level: float = LEVEL) -> Paired:
+def paired(
+    a: ArrayLike,
+    b: ArrayLike,
+    groups: Sequence[str],
+    *,
+    weights: ArrayLike | None = None,
+    level: float = LEVEL,
+) -> Paired:
     """Compare two systems' scores (N,) of the same rows, such as `row_scores` gives; clustered by `groups` (N,).
 
     Raises `DistributionError` where a score is not finite, or for fewer than two groups.
@@ -59,7 +66,7 @@ def paired(a: ArrayLike, b: ArrayLike, groups: Sequence[str], *, level: float = 
     one, other = as_values(a, "a"), as_values(b, "b")
     if one.shape != other.shape:
         raise DistributionError(f"`a` {one.shape} and `b` {other.shape} must score the same rows")
-    return _tested(interval(one - other, groups, level=level))
+    return _tested(interval(one - other, groups, weights=weights, level=level))
 
 
 def paired_scores(
@@ -69,6 +76,7 @@ def paired_scores(
     groups: Sequence[str],
     *,
     metrics: Iterable[str] = DEFAULT,
+    weights: ArrayLike | None = None,
     level: float = LEVEL,
 ) -> dict[str, Paired]:
     """Compare two systems' predictions (N, C) in every metric: score of `predictions` less score of `others`.
@@ -77,7 +85,7 @@ def paired_scores(
     """
     names = check_names(metrics, METRICS)
     one, other = Pairs.read(predictions, references), Pairs.read(others, references, "others")
-    clusters = Clusters.read(groups, len(one.q))
+    clusters = Clusters.read(groups, len(one.q), weights)
     ours, theirs = (
         metric_values(metric_sums(pairs, names, clusters.with_and_without), names) for pairs in (one, other)
     )

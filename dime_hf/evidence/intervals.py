@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from dime_hf.distribution import Array
 from dime_hf.errors import DistributionError
 from dime_hf.score.metrics import METRICS, Pairs, Sums, check_names, metric_sums, metric_values
-from dime_hf.score.scoring import DEFAULT
+from dime_hf.score.scoring import DEFAULT, check_weights
 
 LEVEL = 0.95  # of intervals: its lower half is the one-sided 2.5 % of a verdict
 CELLS = 4_000_000  # of the weights of a chunk of bootstrap draws
@@ -44,14 +44,18 @@ class Interval:
 
 @dataclasses.dataclass(frozen=True)
 class Clusters:
-    """The cluster of every row: `index` (N,) into `sizes` (G,), the number of its rows."""
+    """The cluster of every row: `index` (N,) into `sizes` (G,), the number of its rows; and weights (N,) of rows."""
 
     index: NDArray[np.int64]
     sizes: NDArray[np.int64]
+    weights: Array | None = None
 
     @classmethod
-    def read(cls, groups: Sequence[str], rows: int) -> Clusters:
-        """Check `groups`; raise `DistributionError` unless they name two clusters or more, one for each row."""
+    def read(cls, groups: Sequence[str], rows: int, weights: ArrayLike | None = None) -> Clusters:
+        """Check `groups`; raise `DistributionError` unless they name two clusters or more, one for each row.
+
+        Every cluster must have a row that weighs something.
+        """
         names = np.asarray(groups)
         if names.shape != (rows,):
             raise DistributionError(f"`groups` must name the cluster of each of the {rows} rows, not {names.shape}")
@@ -62,10 +66,23 @@ class Clusters:
             raise DistributionError(
                 f"`groups` names {len(sizes)} cluster: one speaker says nothing about others; score at least two"
             )
-        return cls(index, sizes)
+        if weights is None:
+            return cls(index, sizes)
+        weighted = cls(index, sizes, check_weights(weights, rows))
+        if not weighted.shares.all():
+            raise DistributionError("`weights` are 0 on all rows of a group: leave these rows out")
+        return weighted
+
+    @property
+    def shares(self) -> Array:
+        """Share (G,) of each cluster in the weight of all rows."""
+        mass = self.sizes if self.weights is None else np.bincount(self.index, self.weights)
+        return mass / mass.sum()
 
     def sums(self, parts: Array) -> Array:
-        """Sums (G, ...) of parts (N, ...) by cluster."""
+        """(Weighted) sums (G, ...) of parts (N, ...) by cluster."""
+        if self.weights is not None:
+            parts = parts * self.weights.reshape(-1, *[1] * (parts.ndim - 1))
         order = np.argsort(self.index, kind="stable")
         starts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]])
         return np.add.reduceat(parts[order], starts, axis=0)
@@ -77,13 +94,15 @@ class Clusters:
         return np.concatenate([total[None], total - by_cluster])
 
 
-def interval(values: ArrayLike, groups: Sequence[str], *, level: float = LEVEL) -> Interval:
-    """Return the mean of values (N,), such as scores of rows, with its interval clustered by `groups` (N,).
+def interval(
+    values: ArrayLike, groups: Sequence[str], *, weights: ArrayLike | None = None, level: float = LEVEL
+) -> Interval:
+    """Return the (weighted) mean of values (N,), such as scores of rows, with its interval clustered by `groups` (N,).
 
     Raises `DistributionError` for values that are not finite, and for fewer than two groups.
     """
     numbers = as_values(values, "values")
-    clusters = Clusters.read(groups, len(numbers))
+    clusters = Clusters.read(groups, len(numbers), weights)
     totals = clusters.with_and_without(np.stack([numbers, np.ones_like(numbers)], axis=-1))
     return jackknife(totals[:, 0] / totals[:, 1], clusters, level)
 
@@ -94,15 +113,16 @@ def score_intervals(
     groups: Sequence[str],
     *,
     metrics: Iterable[str] = DEFAULT,
+    weights: ArrayLike | None = None,
     level: float = LEVEL,
 ) -> dict[str, Interval]:
     """Return every score of predictions (N, C) against vote counts (N, C), with its interval clustered by `groups`.
 
-    `metrics` are of `dime_hf.score.METRICS`, also those that are no means over rows. NaN for what is infinite, or
-    undefined without one of the groups.
+    `metrics` are of `dime_hf.score.METRICS`, also those that are no means over rows; `weights` (N,) as in `score`. NaN
+    for what is infinite, or undefined without one of the groups.
     """
     names, pairs = check_names(metrics, METRICS), Pairs.read(predictions, references)
-    clusters = Clusters.read(groups, len(pairs.q))
+    clusters = Clusters.read(groups, len(pairs.q), weights)
     found = metric_values(metric_sums(pairs, names, clusters.with_and_without), names)
     return {name: jackknife(with_and_without, clusters, level) for name, with_and_without in found.items()}
 
@@ -113,6 +133,7 @@ def bootstrap(
     groups: Sequence[str],
     *,
     metrics: Iterable[str] = DEFAULT,
+    weights: ArrayLike | None = None,
     draws: int = 2000,
     seed: int = 0,
 ) -> dict[str, Array]:
@@ -124,7 +145,7 @@ def bootstrap(
     if draws < 1:
         raise DistributionError(f"`draws` must be at least 1, not {draws}")
     names, pairs = check_names(metrics, METRICS), Pairs.read(predictions, references)
-    clusters = Clusters.read(groups, len(pairs.q))
+    clusters = Clusters.read(groups, len(pairs.q), weights)
     return metric_values(_resampled(metric_sums(pairs, names, clusters.sums), draws, seed), names)
 
 
@@ -155,7 +176,7 @@ def jackknife(with_and_without: Array, clusters: Clusters, level: float) -> Inte
     with np.errstate(invalid="ignore"):  # infinite scores have no interval
         squares = (with_and_without[1:] - with_and_without[0]) ** 2
     error = float(np.sqrt((size - 1) / size * squares.sum()))
-    freedom = degrees_of_freedom(clusters.sizes / n)
+    freedom = degrees_of_freedom(clusters.shares)
     half = float(scipy.stats.t.ppf((1 + level) / 2, freedom)) * error
     return Interval(estimate, estimate - half, estimate + half, level, error, freedom, n, size)
 

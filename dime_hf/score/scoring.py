@@ -36,7 +36,7 @@ def score(
     `DistributionError`.
     """
     names, pairs = check_names(metrics, METRICS), Pairs.read(predictions, references)
-    w = None if weights is None else _weights(weights, len(pairs.q))
+    w = None if weights is None else check_weights(weights, len(pairs.q))
     scores: dict[str, Any] = _scores(pairs, names, w)
     if control is not None:
         scores["control"] = _scores(Pairs(_constant(control, pairs.q), pairs.counts), names, w)
@@ -104,7 +104,8 @@ def _scores(pairs: Pairs, names: Sequence[str], weights: Array | None) -> dict[s
     return scores
 
 
-def _weights(weights: ArrayLike, rows: int) -> Array:
+def check_weights(weights: ArrayLike, rows: int) -> Array:
+    """Return weights (N,) of rows; raise `DistributionError` where they are none."""
     w = np.asarray(weights, dtype=np.float64)
     if w.shape != (rows,):
         raise DistributionError(f"`weights` must have one number for each of the {rows} rows, not the shape {w.shape}")
