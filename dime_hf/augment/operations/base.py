@@ -1,0 +1,42 @@
+"""What an operation is: parameters are drawn when the plan is made, and applied when a row is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dime_hf.distribution import Array
+
+Parameters = Mapping[str, Any]  # numbers, strings and lists, as JSON has them
+
+
+@dataclasses.dataclass(frozen=True)
+class Utterance:
+    """What an operation takes and gives: mono float32 samples (T,) at 16 kHz in [-1, 1], and the transcript."""
+
+    samples: NDArray[np.float32]
+    text: str
+
+
+class Operation(Protocol):
+    """Makes a new utterance of `parents` others.
+
+    The new soft label is the mean of the parents' by `weights`, whatever the operation: a label that no weights give
+    (such as the union of two) is no distribution that anybody perceived.
+    """
+
+    name: ClassVar[str]
+    parents: ClassVar[int]
+
+    def draw(self, rng: np.random.Generator) -> Parameters:
+        """Draw the parameters of one application."""
+
+    def weights(self, durations: Sequence[float], parameters: Parameters) -> Array:
+        """Weight (P,) of each parent in the label, summing to 1; durations (P,) in seconds."""
+
+    def apply(self, parents: Sequence[Utterance], parameters: Parameters) -> Utterance:
+        """Make the sound and the words; pure: the same parents and parameters give the same samples."""
