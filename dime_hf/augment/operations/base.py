@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ class Utterance:
     text: str
 
 
-class Operation(Protocol):
+class Operation(abc.ABC):
     """Makes a new utterance of `parents` others.
 
     The new soft label is the mean of the parents' by `weights`, whatever the operation: a label that no weights give
@@ -32,11 +33,14 @@ class Operation(Protocol):
     name: ClassVar[str]
     parents: ClassVar[int]
 
+    @abc.abstractmethod
     def draw(self, rng: np.random.Generator) -> Parameters:
         """Draw the parameters of one application."""
 
+    @abc.abstractmethod
     def weights(self, durations: Sequence[float], parameters: Parameters) -> Array:
         """Weight (P,) of each parent in the label, summing to 1; durations (P,) in seconds."""
 
+    @abc.abstractmethod
     def apply(self, parents: Sequence[Utterance], parameters: Parameters) -> Utterance:
         """Make the sound and the words; pure: the same parents and parameters give the same samples."""

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dime_hf.augment.operations.base import Parameters, Utterance
+from dime_hf.augment.operations.base import Operation, Parameters, Utterance
 from dime_hf.distribution import Array
 
 
-class Interpolate:
+class Interpolate(Operation):
     """(1 - a) x_i + a x_j cut to the shorter, a ~ U(0, 1); i's transcript where a < 0.5, else j's (2601.14620).
 
     Two voices speak at once and the words are one's: sound and transcript disagree. `concatenate` has both.
