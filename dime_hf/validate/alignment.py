@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dime_hf.distribution import Array, normalize
+from dime_hf.distribution import Array
 from dime_hf.errors import DistributionError
 from dime_hf.evidence import (
     Interval,
@@ -33,7 +33,7 @@ from dime_hf.pool import FittedPooler
 from dime_hf.pool.panel import Panel
 from dime_hf.score import METRICS, row_scores
 from dime_hf.score.metrics import check_names
-from dime_hf.validate.crossfit import FOLDS, Folds, whole_votes
+from dime_hf.validate.crossfit import FOLDS, Folds, ids_of, whole_votes
 
 SHOWN = ("squared_score", "js_divergence", "bhattacharyya", "accuracy")
 SQUARED = "squared_score"
@@ -127,7 +127,7 @@ def align(
             f"`panel` has {len(panel.proxies)} proxies, {int(enough.sum())} utterances with two votes or more, and "
             f"{len(rows)} of them answered by every proxy: there is nothing to align; drop proxies that failed"
         )
-    chosen = [ids[row] for row in rows.tolist()]
+    chosen = ids_of(ids, rows, len(counts))
     spare = one_more_human(counts[rows], chosen, seed)
     references = counts[rows] - spare
     kinds = _systems(panel, groups, rows, folds, chosen, seed)

@@ -32,7 +32,9 @@ class Folds:
         if names.shape != (len(panel.human),):
             raise DistributionError(f"`groups` must name the group of each of the {len(panel.human)} utterances")
         if folds < 2:
-            raise FitError(f"`folds` must be at least 2, not {folds}: what is fitted must not have seen what it judges")
+            raise FitError(
+                f"`folds` must be at least 2, not {folds}: what is fitted must not have seen what it judges"
+            )
         found, index = np.unique(names, return_inverse=True)
         if len(found) < 2:
             raise FitError(
@@ -75,3 +77,10 @@ def whole_votes(panel: Panel, why: str) -> Array:
             "the votes by a policy under which an annotator has one vote, of one class"
         )
     return counts
+
+
+def ids_of(ids: Sequence[str], rows: NDArray[np.int64], size: int) -> list[str]:
+    """The ids of some rows; raise `DistributionError` unless there is one for each of `size` utterances."""
+    if len(ids) != size:
+        raise DistributionError(f"`ids` must name each of the {size} utterances, not {len(ids)}")
+    return [ids[row] for row in rows.tolist()]
