@@ -146,7 +146,7 @@ def test_half_a_vote_is_a_vote_on_every_second_utterance():
 
 def exact_worth(w, prior=(0.4, 0.3, 0.2, 0.1), strength=2.0):
     """k* of `Proxy(votes=w)` from the known truths of a large corpus, and votes drawn from them anew."""
-    _, _, corpus = planted(w, seed=99, utterances=100_000)
+    _, _, corpus = planted(w, seed=99, utterances=50_000)
     heard = np.eye(4)[corpus.choices].cumsum(1)
     alpha = fit_dirichlet(corpus.counts).sum() * np.array(prior)
     q = normalize(strength * np.array(prior) + w * corpus.answers[:, 0])
@@ -223,11 +223,11 @@ def test_several_proxies_are_worth_more_than_each():
 def test_intervals_cover():
     """90 % intervals for ten speakers who differ, over small corpora."""
     hits = 0
-    for seed in range(100):
+    for seed in range(60):
         panel, groups = of_votes(1, 400, votes=3, speakers=10, speaker_votes=20, seed=seed)
         k = worth(panel, groups, level=0.9).overall["p0"].votes
         hits += k.low <= 1 <= k.high
-    assert 81 <= hits <= 98  # 3 standard errors of 90
+    assert 47 <= hits <= 60  # 54 expected, less 3 standard errors
 
 
 def test_k_is_what_half_of_the_utterances_can_spare():
