@@ -180,6 +180,8 @@ def test_what_cannot_be_aligned_is_named():
         align(dataclasses.replace(panel, votes=np.zeros((100, 1))), ids, groups)
     with pytest.raises(DistributionError, match="`metrics` has 'jsd'"):
         align(panel, ids, groups, metrics=["jsd"])
+    with pytest.raises(DistributionError, match="a proxy called 'prior'"):
+        align(dataclasses.replace(panel, proxies=("prior",)), ids, groups)
     with pytest.raises(DistributionError, match="`ids` must name each of the 100"):
         align(panel, ids[1:], groups)
     with pytest.raises(FitError, match="`groups` has only"):

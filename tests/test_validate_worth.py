@@ -305,6 +305,8 @@ def test_what_cannot_be_judged_is_named():
         worth(panel, groups, most=0)
     with pytest.raises(DistributionError, match="no proxies"):
         worth(panel_of(panel.human, np.zeros((60, 0, 4))), groups)
+    with pytest.raises(DistributionError, match="a proxy called 'panel'"):
+        worth(dataclasses.replace(panel, proxies=("panel",)), groups)
     with pytest.raises(DistributionError, match="`ids` must name each of the 60"):
         worth_in_votes(panel, ["a"], groups, CLASSES)
     with pytest.raises(FitError, match="`groups` has only"):

@@ -33,13 +33,13 @@ from dime_hf.pool import FittedPooler
 from dime_hf.pool.panel import Panel
 from dime_hf.score import METRICS, row_scores
 from dime_hf.score.metrics import check_names
-from dime_hf.validate.crossfit import FOLDS, Folds, ids_of, whole_votes
+from dime_hf.validate.crossfit import FOLDS, Folds, ids_of, reserve, whole_votes
 
 SHOWN = ("squared_score", "js_divergence", "bhattacharyya", "accuracy")
 SQUARED = "squared_score"
 PROXY, POOLED, CONTROL = "proxy", "pooled", "control"  # kinds of systems
 PANEL_MEAN, FITTED = "panel mean", "fitted"
-PRIOR, UNIFORM, SHUFFLED, ONE_MORE_HUMAN = "prior", "uniform", "shuffled", "one more human"
+CONTROLS = PRIOR, UNIFORM, SHUFFLED, ONE_MORE_HUMAN = "prior", "uniform", "shuffled", "one more human"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +120,7 @@ def align(
     """
     names = check_names(metrics, METRICS)
     counts = whole_votes(panel, "one vote at a time is spared")
+    reserve(panel, (PANEL_MEAN, FITTED, *CONTROLS))
     enough, answered = counts.sum(-1) >= 2, (panel.votes > 0).all(-1)
     rows = np.flatnonzero(enough & answered)
     if not len(panel.proxies) or not len(rows):

@@ -84,3 +84,9 @@ def ids_of(ids: Sequence[str], rows: NDArray[np.int64], size: int) -> list[str]:
     if len(ids) != size:
         raise DistributionError(f"`ids` must name each of the {size} utterances, not {len(ids)}")
     return [ids[row] for row in rows.tolist()]
+
+
+def reserve(panel: Panel, names: Sequence[str]) -> None:
+    """Raise `DistributionError` for a proxy whose name is that of another system."""
+    if taken := set(panel.proxies).intersection(names):
+        raise DistributionError(f"`panel` has a proxy called {min(taken)!r}, which names another system: rename it")

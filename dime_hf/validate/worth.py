@@ -31,7 +31,7 @@ from dime_hf.pool import CalibratedPooler, FittedPooler, PriorPooler
 from dime_hf.pool.panel import Panel
 from dime_hf.score import LEVELS
 from dime_hf.validate.cells import Cells, Judges
-from dime_hf.validate.crossfit import FOLDS, Folds, ids_of, only, whole_votes
+from dime_hf.validate.crossfit import FOLDS, Folds, ids_of, only, reserve, whole_votes
 
 CALIBRATED = "calibrated"
 PANEL = "panel"
@@ -129,6 +129,7 @@ def worth_in_votes(
     `DistributionError` for fractional votes.
     """
     counts = whole_votes(panel, "one vote at a time is held out")
+    reserve(panel, (PANEL, CALIBRATED))
     if not panel.proxies:
         raise DistributionError("`panel` has no proxies: there is nothing whose worth could be told")
     if len(classes) != counts.shape[1]:
