@@ -116,14 +116,14 @@ def test_good_proxies_beat_the_prior_and_useless_ones_do_not():
 
 
 def test_panels_of_useless_proxies_are_pooled_to_the_prior():
-    """In no corpus of ten, beyond chance, does what knows nothing beat the prior."""
+    """In hardly a corpus does what knows nothing beat the prior."""
     verdicts = []
-    for seed in range(10):
-        _, panel, ids, groups = corpus(300, (USELESS,), seed)
-        fitted = by_name(align(panel, ids, groups))["fitted"]
+    for seed in range(6):
+        _, panel, ids, groups = corpus(200, (USELESS,), seed)
+        fitted = by_name(align(panel, ids, groups, metrics=["squared_score"]))["fitted"]
         assert abs(fitted.difference.difference.estimate) < 0.005
         verdicts.append(fitted.difference.p_lower < 0.025)
-    assert sum(verdicts) <= 2
+    assert sum(verdicts) <= 1
 
 
 def test_the_truth_is_scored_at_as_many_votes():

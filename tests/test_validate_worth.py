@@ -127,14 +127,14 @@ def test_a_class_is_judged_against_the_rest():
 @pytest.mark.parametrize("w", [1, 3])
 def test_a_proxy_that_hears_w_humans_is_worth_w_votes(w):
     """Overall, for every class, and at every level: humans and proxy learn of one truth by votes."""
-    panel, groups = of_votes(w, 20_000, votes=9, seed=w)
+    panel, groups = of_votes(w, 8000, votes=9, seed=w)
     found = worth(panel, groups)
     parts = [found.overall, *found.by_class.values(), *found.by_level.values()]
     assert len(parts) == 8
     for part in parts:
         k = part["p0"].votes
         assert abs(k.estimate - w) < 3.5 * k.standard_error
-        assert k.standard_error < 0.12 * w
+        assert k.standard_error < 0.2 * w
         assert not part["p0"].at_least
 
 
@@ -146,7 +146,7 @@ def test_half_a_vote_is_a_vote_on_every_second_utterance():
 
 def exact_worth(w, prior=(0.4, 0.3, 0.2, 0.1), strength=2.0):
     """k* of `Proxy(votes=w)` from the known truths of a large corpus, and votes drawn from them anew."""
-    _, _, corpus = planted(w, seed=99, utterances=50_000)
+    _, _, corpus = planted(w, seed=99, utterances=30_000)
     heard = np.eye(4)[corpus.choices].cumsum(1)
     alpha = fit_dirichlet(corpus.counts).sum() * np.array(prior)
     q = normalize(strength * np.array(prior) + w * corpus.answers[:, 0])
@@ -159,7 +159,7 @@ def exact_worth(w, prior=(0.4, 0.3, 0.2, 0.1), strength=2.0):
 def test_a_planted_proxy_is_worth_what_its_truths_say(w):
     """Not w, its kappa: what it perceives is often near the prior. Squared error has a closed form."""
     expected = exact_worth(w)
-    panel, groups, _ = planted(w, utterances=10_000, strength=2.0)
+    panel, groups, _ = planted(w, utterances=6000, strength=2.0)
     k = worth(panel, groups).overall["p0"].votes
     assert abs(k.estimate - expected) < 3 * k.standard_error + 0.02
     total = 2 + w
@@ -201,17 +201,17 @@ def test_more_than_the_curve_is_at_least_its_end():
 
 
 def test_duplicates_add_nothing():
-    panel, groups = of_votes(1, 1200)
+    panel, groups = of_votes(1, 600)
     twice = panel_of(panel.human, np.repeat(panel.answers, 2, axis=1))
     found = worth(twice, groups, calibrated=True).overall
     assert list(found) == ["p0", "p1", "panel", "calibrated"]
     assert found["p0"] == found["p1"] == worth(panel, groups).overall["p0"]
     assert found["panel"].votes.estimate == pytest.approx(found["p0"].votes.estimate, abs=0.02)
-    assert found["calibrated"].votes.estimate == pytest.approx(1, abs=0.3)
+    assert found["calibrated"].votes.estimate == pytest.approx(1, abs=0.4)
 
 
 def test_several_proxies_are_worth_more_than_each():
-    corpus = simulate(6000, annotators=8)
+    corpus = simulate(4000, annotators=8)
     cast = np.eye(4)[corpus.choices]
     panel = panel_of(cast[:, :5].sum(1), cast[:, 5:])
     found = worth(panel, corpus.speakers).overall
@@ -223,11 +223,11 @@ def test_several_proxies_are_worth_more_than_each():
 def test_intervals_cover():
     """90 % intervals for ten speakers who differ, over small corpora."""
     hits = 0
-    for seed in range(60):
-        panel, groups = of_votes(1, 400, votes=3, speakers=10, speaker_votes=20, seed=seed)
+    for seed in range(50):
+        panel, groups = of_votes(1, 300, votes=3, speakers=10, speaker_votes=20, seed=seed)
         k = worth(panel, groups, level=0.9).overall["p0"].votes
         hits += k.low <= 1 <= k.high
-    assert 47 <= hits <= 60  # 54 expected, less 3 standard errors
+    assert 39 <= hits  # 45 expected, less 3 standard errors
 
 
 def test_k_is_what_half_of_the_utterances_can_spare():
