@@ -65,7 +65,10 @@ class CalibratedPooler(PriorPooler):
     def fit(self, dataset: datasets.Dataset) -> Self:
         """Fit on `vote_counts`, `answers` and inputs; raises `FitError` where nothing identifies the parameters."""
         columns.require(dataset, ANSWERS)
-        training = Training.read(dataset, self.inputs)
+        return self.fit_votes(Training.read(dataset, self.inputs))
+
+    def fit_votes(self, training: Training) -> Self:
+        """Fit on votes that were read already."""
         check_answered(training.panel, "two human votes")
         answered = training.panel.synthetic_votes > 0
         panel, groups = training.panel.select(answered), training.groups[answered]

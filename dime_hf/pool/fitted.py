@@ -28,7 +28,11 @@ class PriorPooler(TrainedPooler):
 
     def fit(self, dataset: datasets.Dataset) -> Self:
         """Fit prior and strength on `vote_counts`; raises `FitError` where no utterance has two votes."""
-        return self._fit_prior(Training.read(dataset))
+        return self.fit_votes(Training.read(dataset))
+
+    def fit_votes(self, training: Training) -> Self:
+        """Fit on votes that were read already."""
+        return self._fit_prior(training)
 
     def total_votes(self, panel: Panel) -> Array:
         return panel.human + self.strength * self._fitted_prior(panel)
