@@ -45,7 +45,7 @@ class Annotator:
 class Proxy:
     """A simulated annotator.
 
-    votes: what it is worth, in human votes; 0 is useless.
+    votes: the kappa planted, votes that it weighs in the truth; 0 is useless. See `validate.worth` for its worth.
     bias: (C, C), row j is what it says where it perceives class j, a permutation say; None says what is perceived.
     noise: share of its answer that is a random distribution, in [0, 1].
     correlation: how often it perceives what other correlated proxies do, in [0, 1]; 1 makes them redundant.
