@@ -7,7 +7,7 @@ votes, P_i is the share of pairs of different votes that agree.
 | coefficient | observed | expected by chance |
 |---|---|---|
 | Fleiss' kappa | mean P_i | sum_c p_c^2, p the mean over utterances of the share of votes |
-| Krippendorff's alpha (nominal) | mean P_i, weighed by k_i | the share of all pairs of votes, of any utterances, that agree |
+| Krippendorff's alpha, nominal | mean P_i, weighed by k_i | P of the pairs of votes of all utterances together |
 | Cohen's kappa | mean P_i | sum_c p_c q_c, p and q the mean shares of the two sides |
 
 Each is (observed - expected) / (1 - expected). The first is Fleiss' where all utterances have as many votes, and with
@@ -80,7 +80,7 @@ class Agreements:
             "synthetic - synthetic": self.synthetic,
             **{f"human - {name}": found for name, found in self.by_proxy.items()},
         }
-        width = max(map(len, rows))
+        width = max(map(len, rows)) + 2
         head = f"{'':<{width}}{'utterances':>10}" + "".join(f"{title:>24}" for title in COEFFICIENTS.values())
         return "\n".join(["Agreement of votes", head, *(f"{name:<{width}}{row}" for name, row in rows.items())])
 
@@ -107,8 +107,9 @@ class Votes:
     @classmethod
     def cast(cls, ballots: Ballots) -> Votes:
         """Votes one by one: an annotator's vote may be split between classes, or be for several."""
-        own = (ballots.votes**2).sum(-1), ballots.votes.sum(-1) ** 2
-        return cls(ballots.counts(), *(np.bincount(ballots.row, part, ballots.rows) for part in own))
+        agreement, pairs = (ballots.votes**2).sum(-1), ballots.votes.sum(-1) ** 2
+        by_row = [np.bincount(ballots.row, part, ballots.rows).astype(float) for part in (agreement, pairs)]
+        return cls(ballots.counts(), *by_row)
 
     @classmethod
     def synthetic(cls, panel: Panel) -> Votes:
@@ -190,10 +191,12 @@ def _measured(
         return Agreement(0, reason=nothing)
     if (names[rows] == names[rows][0]).all():
         return Agreement(n, reason="all its utterances are of one group, which says nothing about others")
-    clusters = Clusters.read(names[rows], n)
+    clusters = Clusters.read(names[rows].tolist(), n)
     with np.errstate(divide="ignore", invalid="ignore"):  # all votes for one class
         found = coefficients(clusters.with_and_without(parts[rows]))
-    return Agreement(n, **{name: jackknife(values, clusters, level) for name, values in found.items()})
+    known = {name: jackknife(values, clusters, level) for name, values in found.items()}
+    percent, fleiss, krippendorff, cohen = (known.get(name) for name in COEFFICIENTS)
+    return Agreement(n, percent, fleiss, krippendorff, cohen)
 
 
 def _coefficients_within(sums: Array) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""The alternative annotator test: may a proxy stand in for a human? (Calderon, Reichart and Dror, ACL 2025, 2501.10970)
+"""The alternative annotator test: may a proxy stand in for a human? (Calderon and others, ACL 2025, 2501.10970)
 
 Each annotator is left out in turn. On each of their utterances, the proxy and they are scored by the share of the
 remaining annotators who agree with them. W_proxy = 1 where the proxy scores at least as high, W_human = 1 where the
@@ -226,7 +226,7 @@ class _Duels:
         for place, rows in ((place, order[ends[place] - self.count()[place] : ends[place]]) for place in tested):
             names = clusters[self.row[rows]]
             if (names != names[0]).any():
-                found = interval((self.human - self.proxy)[rows], names)
+                found = interval((self.human - self.proxy)[rows], names.tolist())
                 p_values[place] = _below(found.estimate - epsilon, found.standard_error, found.degrees_of_freedom)
         return p_values
 
