@@ -116,26 +116,26 @@ class Drift:
 
 @dataclasses.dataclass(frozen=True)
 class _Asked:
-    """One proxy's valid answers, one line an utterance (R,): `row`, answers (R, M, C), and orders (R, M, C).
+    """One proxy's valid answers, one line an utterance (R,): its `row`, and up to M answers (R, M, C).
 
-    there: (R, M), whether there is an M-th answer; its order is -1 where it is not known.
+    order: (R, M), place of the order of each in the table of orders; -1 where it is not known.
+    there: (R, M), whether there is such an answer.
     """
 
     row: NDArray[np.int64]
     answers: Array
-    orders: NDArray[np.int64]
+    order: NDArray[np.int64]
     there: NDArray[np.bool_]
 
     @classmethod
-    def read(cls, row: NDArray[np.int64], answers: Array, orders: NDArray[np.int64]) -> _Asked:
+    def read(cls, row: NDArray[np.int64], answers: Array, order: NDArray[np.int64]) -> _Asked:
         """Lay answers (A, C), in the order of their rows (A,), side by side."""
         rows, start, count = np.unique(row, return_index=True, return_counts=True)
         line = np.repeat(np.arange(len(rows)), count)
         number = np.arange(len(row)) - start[line]
         shape = (len(rows), int(count.max(initial=1)))
-        side, shown = np.zeros((*shape, answers.shape[1])), np.full((*shape, answers.shape[1]), -1)
-        there = np.zeros(shape, dtype=bool)
-        side[line, number], shown[line, number], there[line, number] = answers, orders, True
+        side, shown, there = np.zeros((*shape, answers.shape[1])), np.full(shape, -1), np.zeros(shape, dtype=bool)
+        side[line, number], shown[line, number], there[line, number] = answers, order, True
         return cls(rows, side, shown, there)
 
     def mean(self) -> Array:
@@ -144,11 +144,11 @@ class _Asked:
 
     def ordered(self) -> _Asked:
         """The answers whose order is known, on utterances with two different orders or more."""
-        known = self.there & (self.orders[..., 0] >= 0)
-        first = np.take_along_axis(self.orders, known.argmax(1)[:, None, None], axis=1)
-        several = (known & (self.orders != first).any(-1)).any(1)
-        answers = np.where(known[..., None], self.answers, 0)[several]
-        return _Asked(self.row[several], answers, self.orders[several], known[several])
+        known = self.order >= 0
+        lowest = np.where(known, self.order, self.order.max(initial=0)).min(1)
+        several = self.order.max(1) > lowest
+        answers = np.where(known[several, :, None], self.answers[several], 0)
+        return _Asked(self.row[several], answers, self.order[several], known[several])
 
 
 def measure_drift(batch: Mapping[str, Any], groups: Sequence[str], *, level: float = LEVEL) -> Drift:
@@ -164,33 +164,35 @@ def measure_drift(batch: Mapping[str, Any], groups: Sequence[str], *, level: flo
     if len(groups) != len(batch[VOTE_COUNTS]):
         raise ColumnError(f"`groups` must name the cluster of each of the {len(batch[VOTE_COUNTS])} rows")
     _, clusters = np.unique(np.asarray(groups), return_inverse=True)  # numbers are faster to group by than names
-    orders = _orders(given.order, size)
+    table, order = _orders(given.order, size)
     names, proxy = np.unique(given.proxy, return_inverse=True)
     asked = {}
     for place, name in enumerate(names.tolist()):
         mine = np.flatnonzero(proxy == place)
-        asked[name] = _Asked.read(given.row[mine], given.distribution[mine], orders[mine])
+        asked[name] = _Asked.read(given.row[mine], given.distribution[mine], order[mine])
     return Drift(
         classes=size,
         answers=len(given.row),
-        no_order=int((orders[:, 0] < 0).sum()),
+        no_order=int((order < 0).sum()),
         between_prompts=_between_prompts(
             {name: (one.row, one.mean()) for name, one in asked.items()}, clusters, level
         ),
-        between_orders={name: _between_orders(one.ordered(), clusters, level) for name, one in asked.items()},
+        between_orders={name: _between_orders(one.ordered(), table, clusters, level) for name, one in asked.items()},
         variance=variance_shares(given.row, proxy, given.distribution),
     )
 
 
-def _orders(lists: pa.ListArray, size: int) -> NDArray[np.int64]:
-    """Class in each place (A, C) of every answer, -1 where no order of all classes is known."""
-    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
-    orders = np.full((len(lengths), size), -1, dtype=np.int64)
-    full = lengths == size
-    values = lists.filter(pa.array(full)).flatten().to_numpy(zero_copy_only=False)
-    orders[full] = values.reshape(-1, size)
-    orders[(np.sort(orders, axis=1) != np.arange(size)).any(-1)] = -1
-    return orders
+def _orders(lists: pa.ListArray, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The different orders, as the class in each place (U, C), and which of them each answer has (A,), -1 if none."""
+    full = pc.fill_null(pc.equal(pc.list_value_length(lists), size), False)
+    values = lists.filter(full).flatten().to_numpy(zero_copy_only=False).astype(np.int64).reshape(-1, size)
+    keys = values @ (1_000_003 ** np.arange(size, dtype=np.uint64)).astype(np.int64)  # one number for an order
+    _, first, which = np.unique(keys, return_index=True, return_inverse=True)
+    table = values[first]
+    valid = (np.sort(table, axis=1) == np.arange(size)).all(-1)
+    order = np.full(len(lists), -1, dtype=np.int64)
+    order[full.to_numpy(zero_copy_only=False)] = np.where(valid, np.cumsum(valid) - 1, -1)[which]
+    return table[valid], order
 
 
 def _between_prompts(
@@ -205,7 +207,7 @@ def _between_prompts(
     return found
 
 
-def _between_orders(asked: _Asked, clusters: NDArray[np.int64], level: float) -> OrderDrift:
+def _between_orders(asked: _Asked, table: NDArray[np.int64], clusters: NDArray[np.int64], level: float) -> OrderDrift:
     mine = clusters[asked.row]
     if not len(mine):
         return OrderDrift(0, Moves(0, reason="no utterance was asked in two known orders"))
@@ -215,7 +217,7 @@ def _between_orders(asked: _Asked, clusters: NDArray[np.int64], level: float) ->
     bits = entropy(asked.answers)
     parts = np.zeros((len(mine), 5))
     for a, b in combinations(range(asked.there.shape[1]), 2):
-        pair = asked.there[:, a] & asked.there[:, b] & (asked.orders[:, a] != asked.orders[:, b]).any(-1)
+        pair = asked.there[:, a] & asked.there[:, b] & (asked.order[:, a] != asked.order[:, b])
         one, other = ([asked.answers[pair, n], bits[pair, n], favourite[pair, n]] for n in (a, b))
         parts[pair] += _distances(one, other)
     parts /= np.maximum(parts[:, [0, 0, 0, 3, 3]], 1)
@@ -223,9 +225,9 @@ def _between_orders(asked: _Asked, clusters: NDArray[np.int64], level: float) ->
     lowest = np.where(decided, favourite, asked.answers.shape[2]).min(1)
     flipped = np.column_stack([decided.sum(1) >= 2, favourite.max(1) > lowest]).astype(float)
     known = Clusters.read(mine.tolist(), len(mine))
-    places, all_compared = _places_of(asked, known, level)
+    places, all_compared = _places_of(asked, table, known, level)
     return OrderDrift(
-        orders=len(np.unique(asked.orders[asked.there], axis=0)),
+        orders=int((np.bincount(asked.order[asked.there]) > 0).sum()),
         moves=_moves(parts, mine, level),
         flipped=_ratio(known.with_and_without(flipped), known, level),
         places=places,
@@ -253,24 +255,25 @@ def _moves(parts: Array, clusters: NDArray[np.int64], level: float) -> Moves:
     return Moves(len(parts), variation, js, _ratio(sums[:, 3:], known, level))
 
 
-def _places_of(asked: _Asked, clusters: Clusters, level: float) -> tuple[tuple[Interval, ...], bool]:
+def _places_of(
+    asked: _Asked, table: NDArray[np.int64], clusters: Clusters, level: float
+) -> tuple[tuple[Interval, ...], bool]:
     """Probability by place, and whether all places could be compared: least squares from sums over utterances."""
-    lines, size = len(asked.row), asked.answers.shape[2]
-    stood = np.zeros((lines, size, size))  # how often class c stood in place p
-    at_place = np.zeros((lines, size))
+    size = table.shape[1]
+    shown = (table[..., None] == np.arange(size)).transpose(0, 2, 1).astype(float)  # (U, C, places)
+    count = asked.there.sum(1)[:, None, None]
+    away = asked.answers - asked.mean()[:, None]
+    stood, excess = np.zeros((len(asked.row), size, size)), np.zeros((len(asked.row), size))
     for number in range(asked.there.shape[1]):
         some = np.flatnonzero(asked.there[:, number])
-        answers, order = asked.answers[some, number], asked.orders[some, number]
-        at_place[some] += np.take_along_axis(answers, order, axis=1)
-        for place in range(size):
-            stood[some, order[:, place], place] += 1
-    count = asked.there.sum(1)[:, None]
-    excess = at_place - np.einsum("rcp,rc->rp", stood, asked.answers.sum(1) / count)
-    moved = count[..., None] * np.eye(size) - np.einsum("rcp,rcq->rpq", stood, stood) / count[..., None]
-    excess, moved = clusters.with_and_without(excess), clusters.with_and_without(moved)
-    shares = 1 / size + np.einsum("gpq,gq->gp", np.linalg.pinv(moved, rcond=RANK, hermitian=True), excess)
-    values = np.linalg.eigvalsh(moved[0])
-    all_compared = int((values > RANK * values[-1]).sum()) == size - 1
+        order = asked.order[some, number]
+        stood[some] += shown[order]
+        excess[some] += np.take_along_axis(away[some, number], table[order], axis=1)
+    moved = clusters.with_and_without(count * np.eye(size) - stood.transpose(0, 2, 1) @ stood / count)
+    excess = clusters.with_and_without(excess)
+    shares = 1 / size + (np.linalg.pinv(moved, rcond=RANK, hermitian=True) @ excess[..., None])[..., 0]
+    strength = np.linalg.eigvalsh(moved[0])
+    all_compared = int((strength > RANK * strength[-1]).sum()) == size - 1
     return tuple(jackknife(share, clusters, level) for share in shares.T), all_compared
 
 

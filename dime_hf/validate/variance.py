@@ -15,7 +15,7 @@ from dime_hf.distribution import Array
 class Variance:
     """Shares of the variance of probabilities, together 1: of utterances, prompts on an utterance, and orders.
 
-    NaN where there is nothing to tell them apart: one prompt, or one order (whose share is then in `prompt`).
+    NaN where nothing tells: with one prompt, its share is in `utterance`; with one order, its share is in `prompt`.
     """
 
     utterance: float
@@ -35,23 +35,23 @@ def variance_shares(row: NDArray[np.int64], proxy: NDArray[np.int64], answers: A
     _, utterance = np.unique(of_cell, return_inverse=True)
     sizes = np.bincount(utterance, count)
     n, cells, utterances = len(row), len(count), len(sizes)
-    if utterances < 2 or cells == utterances:
+    if utterances < 2 or n == utterances:
         return Variance(*[float("nan")] * 3)
     cell_sums = _sums(cell, answers, cells)
     square = _squares(_sums(utterance, cell_sums, utterances), sizes)
     between_cells = _squares(cell_sums, count)
     total = answers.sum(0)
     per_utterance = (square - (total**2).sum() / n) / (utterances - 1)
-    per_cell = (between_cells - square) / (cells - utterances)
     order = ((answers**2).sum() - between_cells) / (n - cells) if n > cells else 0.0
     crowd = (np.bincount(utterance, count**2) / sizes).sum()
-    prompt = max(per_cell - order, 0) * (cells - utterances) / (n - crowd)
+    prompt = max(between_cells - square - (cells - utterances) * order, 0) / (n - crowd) if cells > utterances else 0.0
     inside = order + prompt * (crowd - (count**2).sum() / n) / (utterances - 1)
     between = max(per_utterance - inside, 0) * (utterances - 1) / (n - (sizes**2).sum() / n)
     whole = between + prompt + order
     if not whole > 0:
         return Variance(*[float("nan")] * 3)
-    return Variance(between / whole, prompt / whole, order / whole if n > cells else float("nan"))
+    shares = (prompt / whole if cells > utterances else float("nan"), order / whole if n > cells else float("nan"))
+    return Variance(between / whole, *shares)
 
 
 def _sums(index: NDArray[np.int64], values: Array, size: int) -> Array:
