@@ -202,3 +202,5 @@ def test_arguments_are_checked():
         run_alt_test(ballots, np.ones((40, 4)), annotators=1.5)
     with pytest.raises(DistributionError, match=r"\(40, 4\), not \(39, 4\)"):
         run_alt_test(ballots, np.ones((39, 4)))
+    with pytest.raises(DistributionError, match="`groups` must name the cluster of each of the 40 rows"):
+        run_alt_test(ballots, np.ones((40, 4)), groups=["a"])

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from dime_hf import columns
 from dime_hf.annotate.prompts import cyclic_orders
 from dime_hf.distribution import js_divergence, plurality, total_variation
-from dime_hf.errors import ColumnError
+from dime_hf.errors import ColumnError, DistributionError
 from dime_hf.pool.panel import as_batch
 from dime_hf.validate.drift import measure_drift
 from dime_hf.validate.variance import variance_shares
@@ -242,5 +242,21 @@ def test_arguments_are_checked():
         measure_drift({"vote_counts": [[1, 0, 0]]}, ["a"])
     with pytest.raises(ColumnError, match="no rows"):
         measure_drift({"vote_counts": [], "answers": []}, [])
-    with pytest.raises(ColumnError, match="`groups`"):
+    with pytest.raises(DistributionError, match="`groups`"):
         measure_drift(batch_of(cells), ["a"])
+
+
+def test_eleven_classes_and_no_answers_at_all():
+    rng = np.random.default_rng(0)
+    bias, orders = np.linspace(0.05, -0.05, 11), cyclic_orders(11, 11)
+    cells = []
+    for own in 0.6 / 11 + 0.4 * rng.dirichlet(np.ones(11), 20):
+        given = [own + bias[np.argsort(order)] for order in orders]
+        cells.append([answer(one, order=order) for one, order in zip(given, orders, strict=True)])
+    found = measure_drift({"vote_counts": np.ones((20, 11)), "answers": cells}, groups_of(cells))
+    assert found.between_orders["p"].orders == 11
+    np.testing.assert_allclose([one.estimate for one in found.between_orders["p"].places], 1 / 11 + bias)
+    silent = measure_drift(batch_of([[answer(None)], []]), ["a", "b"])
+    assert (silent.answers, silent.between_prompts, silent.between_orders) == (0, {}, {})
+    assert np.isnan(silent.variance.utterance)
+    assert str(silent).startswith("Drift of 0 answers")

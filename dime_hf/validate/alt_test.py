@@ -148,6 +148,10 @@ def run_alt_test(
     s = as_counts(answers, "answers")
     if s.shape != (ballots.rows, ballots.votes.shape[1]):
         raise DistributionError(f"`answers` must be ({ballots.rows}, {ballots.votes.shape[1]}), not {s.shape}")
+    if groups is not None and len(groups) != ballots.rows:
+        raise DistributionError(
+            f"`groups` must name the cluster of each of the {ballots.rows} rows, not {len(groups)}"
+        )
     duels = _Duels.read(ballots, s if soft else _top(s))
     utterances = duels.count()
     tested = np.flatnonzero(utterances >= max(least, 2))
@@ -220,10 +224,10 @@ class _Duels:
     def clustered_p_values(self, epsilon: float, tested: NDArray[np.int64], groups: Sequence[str]) -> Array:
         """The same with errors clustered by groups (N,); 1 where all an annotator's utterances are of one group."""
         _, clusters = np.unique(np.asarray(groups), return_inverse=True)
-        order = np.argsort(self.annotator, kind="stable")
-        ends = np.cumsum(self.count())
+        by_annotator = np.split(np.argsort(self.annotator, kind="stable"), np.cumsum(self.count())[:-1])
         p_values = np.ones(self.size)
-        for place, rows in ((place, order[ends[place] - self.count()[place] : ends[place]]) for place in tested):
+        for place in tested:
+            rows = by_annotator[place]
             names = clusters[self.row[rows]]
             if (names != names[0]).any():
                 found = interval((self.human - self.proxy)[rows], names.tolist())

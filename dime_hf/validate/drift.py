@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from dime_hf import columns
 from dime_hf.columns import ANSWERS, VOTE_COUNTS
 from dime_hf.distribution import UNDECIDED, Array, entropy, plurality
-from dime_hf.errors import ColumnError
+from dime_hf.errors import ColumnError, DistributionError
 from dime_hf.evidence.intervals import LEVEL, Clusters, Interval, jackknife
 from dime_hf.pool.panel import Answers
 from dime_hf.validate.variance import Variance, variance_shares
@@ -162,7 +162,7 @@ def measure_drift(batch: Mapping[str, Any], groups: Sequence[str], *, level: flo
         raise ColumnError("`batch` has no rows: there is no drift to measure")
     given = Answers.read(batch[ANSWERS], len(batch[VOTE_COUNTS]), size)
     if len(groups) != len(batch[VOTE_COUNTS]):
-        raise ColumnError(f"`groups` must name the cluster of each of the {len(batch[VOTE_COUNTS])} rows")
+        raise DistributionError(f"`groups` must name the cluster of each of the {len(batch[VOTE_COUNTS])} rows")
     _, clusters = np.unique(np.asarray(groups), return_inverse=True)  # numbers are faster to group by than names
     table, order = _orders(given.order, size)
     names, proxy = np.unique(given.proxy, return_inverse=True)
