@@ -23,6 +23,7 @@ OFF_OPTION = "off_option"  # an input that is read from the answers, not from a 
 ANSWER = pa.struct(
     {
         "proxy": pa.string(),
+        "order": pa.list_(pa.int64()),
         "distribution": pa.list_(pa.float64()),
         "draws": pa.list_(pa.int64()),
         "votes": pa.float64(),
@@ -53,7 +54,7 @@ class Panel:
     def read(cls, batch: Mapping[str, Any], inputs: Sequence[str] = ()) -> Self:
         """Read the votes of a batch and the numbers `inputs`; failed answers weigh nothing."""
         human = as_counts(batch[VOTE_COUNTS], VOTE_COUNTS)
-        given = _Answers.read(batch.get(ANSWERS), len(human), human.shape[1])
+        given = Answers.read(batch.get(ANSWERS), len(human), human.shape[1])
         names, index = np.unique(given.proxy, return_inverse=True)
         shape = (len(human), len(names))
         answers, votes, drawn = np.zeros((*shape, human.shape[1])), np.zeros(shape), np.zeros(shape, dtype=bool)
@@ -151,8 +152,11 @@ def _numbers(batch: Mapping[str, Any], name: str) -> Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Answers:
-    """Valid answers (A,): the row and proxy of each, its distribution (A, C), votes, and mass off the options."""
+class Answers:
+    """Valid answers (A,): the row and proxy of each, its distribution (A, C), votes, and mass off the options.
+
+    order: lists of the classes in the order in which they were shown; empty where none was given.
+    """
 
     row: NDArray[np.int64]
     proxy: NDArray[Any]
@@ -160,9 +164,11 @@ class _Answers:
     votes: Array
     drawn: NDArray[np.bool_]
     off: Array
+    order: pa.ListArray
 
     @classmethod
-    def read(cls, cells: Any, rows: int, size: int) -> _Answers:
+    def read(cls, cells: Any, rows: int, size: int) -> Answers:
+        """Read the cells of an `answers` column, as lists or as an Arrow array, over `size` classes."""
         if cells is None:
             cells = [[]] * rows
         lists = cells if isinstance(cells, pa.Array) else pa.array(cells, pa.list_(ANSWER))
@@ -175,7 +181,9 @@ class _Answers:
         draws = pc.fill_null(pc.list_value_length(flat.field("draws")), 0).to_numpy(zero_copy_only=False)
         distribution = _distributions(flat.field("distribution"), proxy, size)
         off = field("off_option").astype(float)
-        return cls(every[valid], proxy.astype(str), distribution, votes, (draws > 0) | (votes > 1), off)
+        return cls(
+            every[valid], proxy.astype(str), distribution, votes, (draws > 0) | (votes > 1), off, flat.field("order")
+        )
 
     def off_option(self, rows: int) -> Array:
         """Mean mass off the options (rows,), NaN where nothing tells."""
