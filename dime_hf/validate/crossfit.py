@@ -49,12 +49,16 @@ class Folds:
 
     def expect(self, poolers: Sequence[PriorPooler]) -> Array:
         """Soft labels (N, C) of the poolers of the folds, human votes set to zero: what the panel alone tells."""
-        silent = dataclasses.replace(self.panel, human=np.zeros_like(self.panel.human))
-        labels = np.zeros_like(self.panel.human)
+        total = self.total_votes(poolers, np.zeros_like(self.panel.human))
+        return total / total.sum(-1, keepdims=True)
+
+    def total_votes(self, poolers: Sequence[PriorPooler], human: Array) -> Array:
+        """Human votes (N, C), which may be others than the panel's, and what the poolers of the folds add to them."""
+        panel, total = dataclasses.replace(self.panel, human=human), np.zeros_like(human)
         for fold, pooler in enumerate(poolers):
             rows = self.member == fold
-            labels[rows] = pooler.total_votes(silent.select(rows))
-        return labels / labels.sum(-1, keepdims=True)
+            total[rows] = pooler.total_votes(panel.select(rows))
+        return total
 
     def _fit_on(self, pooler: PriorPooler, rows: NDArray[np.bool_]) -> PriorPooler:
         groups = self.groups[rows]
