@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dime_hf.distribution import js_divergence
 from dime_hf.errors import DistributionError
-from dime_hf.evidence import score_of_truth
+from dime_hf.evidence import score_intervals, score_of_truth
 from dime_hf.evidence.intervals import Clusters
 from dime_hf.pool.panel import Panel
 from dime_hf.simulation import Proxy, simulate
@@ -112,6 +112,11 @@ def test_planted_bias_is_found(draws):
     found = measure(panel_of(corpus), corpus.speakers)
     assert found.bias.low < planted < found.bias.high
     assert found.bias.standard_error < 0.1 * planted
+    rng = np.random.default_rng(0)
+    for k in (1, 5, 20):
+        shares = rng.multinomial(k, told.answers[:, 0]) / k
+        expected = ((shares - told.truth) ** 2).sum(-1).mean()
+        assert found.bias.estimate + found.noise.estimate / k == pytest.approx(expected, abs=0.02)
     if draws:
         noise = found.noise.estimate
         assert found.bias_share[-1].estimate == pytest.approx(found.bias.estimate / (found.bias.estimate + noise / 20))
@@ -135,6 +140,17 @@ def test_line_of_the_truth_is_where_endless_votes_of_the_truth_end():
     assert found.truth == pytest.approx(known, abs=0.004)
     assert found.js_divergence[-1].estimate == pytest.approx(found.truth, abs=0.006)
     assert found.votes.startswith("300 drawn from the mean")
+
+
+def test_intervals_are_those_of_the_scores():
+    """At the last K all votes are in, in whichever order."""
+    corpus = simulate(500, proxies=[Proxy(draws=6)])
+    found = measure(panel_of(corpus), corpus.speakers, level=0.9).js_divergence[-1]
+    expected = score_intervals(
+        corpus.answers[:, 0], corpus.counts, corpus.speakers, metrics=["js_divergence"], level=0.9
+    )["js_divergence"]
+    assert (found.estimate, found.low, found.high) == pytest.approx((expected.estimate, expected.low, expected.high))
+    assert (found.n, found.n_groups) == (500, 20)
 
 
 def test_one_vote_is_drawn_from_each_answer():

@@ -2,8 +2,9 @@
 
 A few votes say little of an utterance's ambiguity: of three, every second clip lands in the wrong tertile. Here the
 posterior Dir(alpha_i) of each utterance's distribution says how probably its entropy is low, medium or high, in the
-terciles of what is known of all entropies; scores by level are then taken of all utterances, by these probabilities.
-The paper's tertiles are there beside them, by that name.
+terciles of what is known of all entropies; scores by level are also taken of all utterances, by these probabilities.
+Where little is known levels blur: scores by level then differ less than by the true levels, and between utterances
+that were put in levels by three votes even their order may turn. The paper's tertiles are here too, by that name.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Strata:
 
     def __str__(self) -> str:
         lines = [
-            f"Strata by posterior ambiguity: {self.misassigned_overall:.1%} of utterances are in the wrong one",
+            f"Strata by posterior ambiguity: {self.misassigned_overall:.1%} of utterances expected in another",
             f"{'level':<10}{'entropy, bits':<18}{'utterances':>12}{'expected':>11}{'misassigned':>13}",
         ]
         expected = self.membership.sum(0)
@@ -156,28 +157,31 @@ def stratified_scores(
     if len(levels.level) != len(pairs.q):
         raise DistributionError(f"`levels` are of {len(levels.level)} utterances, `predictions` of {len(pairs.q)}")
     clusters = Clusters.read(groups, len(pairs.q))
-    hard = np.eye(len(LEVELS))[levels.level]
-    scored = [
-        [_scores(pairs, clusters, weights, names, level) for weights in kind.T] for kind in (hard, levels.membership)
-    ]
-    by_metric = [
-        {metric: {name: one[metric] for name, one in zip(LEVELS, kind, strict=True)} for metric in names}
-        for kind in scored
-    ]
+
+    def by_metric(membership: Array) -> dict[str, dict[str, Interval]]:
+        by_level = [_scores(pairs, clusters, weights, names, level) for weights in membership.T]
+        return {metric: dict(zip(LEVELS, (one[metric] for one in by_level), strict=True)) for metric in names}
+
     squares = (levels.membership**2).sum(0)
     effective = levels.membership.sum(0) ** 2 / np.where(squares > 0, squares, 1)
-    return StratifiedScores(*by_metric, n=levels.sizes, n_effective=dict(zip(LEVELS, effective.tolist(), strict=True)))
+    return StratifiedScores(
+        hard=by_metric(np.eye(len(LEVELS))[levels.level]),
+        weighted=by_metric(levels.membership),
+        n=levels.sizes,
+        n_effective=dict(zip(LEVELS, effective.tolist(), strict=True)),
+    )
 
 
 def paper_tertiles(counts: ArrayLike) -> PaperTertiles:
     """Put utterances into the paper's strata (2601.14620): tertiles of the entropy of their votes (N, C), in bits.
 
     The levels are those of `dime_hf.score.ambiguity_levels`: an entropy that equals a cut is in the level below it, so
-    utterances of one entropy stay together, and the strata are no thirds: three votes know three entropies only.
+    utterances of one entropy stay together, and strata are no thirds. Three votes know three entropies: of CREMA-D's
+    voices 82 % are then low, none medium, 18 % high.
     """
     bits = entropy(normalize(counts))
     levels = ambiguity_levels(counts)
-    low, high = (float(cut) for cut in np.quantile(bits, TERCILES))
+    low, high = (float(abs(cut)) for cut in np.quantile(bits, TERCILES))
     return PaperTertiles(
         levels=tuple(levels),
         cuts=(low, high),
