@@ -13,7 +13,7 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.optimize
@@ -78,6 +78,7 @@ class Saturation:
     def __str__(self) -> str:
         first, last = self.bias_share[0].estimate, self.bias_share[-1].estimate
         largest = len(self.js_divergence)
+        shown = [k for k in range(1, largest + 1) if k <= TABLE or k % 5 == 0 or k == largest]
         lines = [
             f"Saturation over K = 1 to {largest} synthetic votes ({self.votes})",
             f"  JS asymptote, bits    {self._fitted()}",
@@ -88,15 +89,12 @@ class Saturation:
             f"  left out: {self.left_out:,} utterances with fewer votes than that, or fewer than 2 human ones",
             f"{'K':>5}{'JS bits':>10}  {'interval':<18}{'distance':>10}{'bias':>9}{'noise/K':>9}{'bias share':>12}",
         ]
-        return "\n".join(
-            lines
-            + [self._line(k) for k in range(1, largest + 1) if k <= TABLE or k in (largest, *range(0, largest, 5))]
-        )
+        return "\n".join([*lines, *(self._line(k) for k in shown)])
 
     def plot(self, axes: Axes) -> None:
         """Draw JS(K) with its intervals, the fitted curve, its asymptote, and the score of the truth."""
         k = np.arange(1, len(self.js_divergence) + 1)
-        low, middle, high = ([getattr(at, end) for at in self.js_divergence] for end in ("low", "estimate", "high"))
+        low, middle, high = np.array([(at.low, at.estimate, at.high) for at in self.js_divergence]).T
         axes.fill_between(k, low, high, color=BLUE, alpha=0.2, linewidth=0)
         axes.plot(k, middle, "o", color=BLUE, markersize=4, label="synthetic votes")
         if self.curve is not None:
@@ -138,35 +136,37 @@ def saturation(
     many votes like these; where all answers are probabilities, it is their mean's, and the noise that of votes drawn
     from it. Raises `DistributionError` where human votes are not whole, or nowhere two.
     """
-    clusters = Clusters.read(groups, len(panel.human))
+    Clusters.read(groups, len(panel.human))
     uniform = Chances(tuple(ids), len(panel.human), seed)
     _check_human(panel.human)
     votes, made = synthetic_votes(panel, uniform, draws)
     largest, enough = _enough(panel, votes, largest)
-    names = np.asarray(groups)[enough].tolist()
-    clusters = clusters if enough.all() else Clusters.read(names, len(names))
-    human, panel = panel.human[enough], panel.select(enough)
-    js = _js_divergences(votes[enough], human, largest)
-    bias, noise = _bias_and_noise(panel, votes[enough], human)
-    sums = clusters.with_and_without(np.column_stack([js, bias, noise]))
-    means = sums / (len(js) - np.append(0, clusters.sizes))[:, None]
-    curve, reason = fit_curve(means[:, :largest], clusters, level)
-    bias, noise = means[:, -2], means[:, -1]
-    distance = bias[:, None] + noise[:, None] / np.arange(1, largest + 1)
+    panel, votes, names = panel.select(enough), votes[enough], np.asarray(groups)[enough].tolist()
+    clusters = Clusters.read(names, len(names))
+    values = [_js_divergences(votes, panel.human, largest), *_bias_and_noise(panel, votes)]
+    sums = clusters.with_and_without(np.column_stack(values))
+    means = sums / (len(votes) - np.append(0, clusters.sizes))[:, None]
+    truth = _score_of_truth(panel.human, seed)
+    return _summary(means, clusters, level, votes=made, truth=truth, left_out=int((~enough).sum()))
+
+
+def _summary(means: Array, clusters: Clusters, level: float, **facts: Any) -> Saturation:
+    """What follows from the means (1 + G, K + 2) of JS at each K, the bias and the noise, and from other facts."""
+    js, bias, noise = means[:, :-2], means[:, -2], means[:, -1]
+    curve, reason = fit_curve(js, clusters, level)
+    distance = bias[:, None] + noise[:, None] / np.arange(1, js.shape[1] + 1)
     with np.errstate(divide="ignore", invalid="ignore"):  # no distance has no shares
         share = bias[:, None] / distance
     read = lambda values: tuple(jackknife(at, clusters, level) for at in values.T)  # noqa: E731
     return Saturation(
-        votes=made,
-        js_divergence=read(means[:, :largest]),
-        truth=_score_of_truth(human, seed),
+        js_divergence=read(js),
         curve=curve,
         reason=reason,
         bias=jackknife(bias, clusters, level),
         noise=jackknife(noise, clusters, level),
         distance=read(distance),
         bias_share=read(share),
-        left_out=int((~enough).sum()),
+        **facts,
     )
 
 
@@ -208,8 +208,9 @@ def _js_divergences(votes: NDArray[np.int64], human: Array, largest: int) -> Arr
     return found
 
 
-def _bias_and_noise(panel: Panel, votes: NDArray[np.int64], human: Array) -> tuple[Array, Array]:
+def _bias_and_noise(panel: Panel, votes: NDArray[np.int64]) -> tuple[Array, Array]:
     """Unbiased ||s - t||^2 and 1 - ||s||^2 (N,) of the votes' distribution s and the truth t, from pairs of votes."""
+    human = panel.human
     if panel.drawn.any():
         counts = (votes[..., None] == np.arange(human.shape[1])).sum(1).astype(np.float64)
         s, alike = counts / counts.sum(-1, keepdims=True), _pairs_alike(counts)
