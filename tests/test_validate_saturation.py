@@ -301,3 +301,12 @@ def test_other_refusals():
     silent = panel([[2, 0], [0, 2]], 0 * told, np.zeros((2, 1)), np.zeros((2, 1), bool))
     with pytest.raises(DistributionError, match="both two human votes and a synthetic one"):
         measure(silent, groups=["a", "b"])
+
+
+def test_panels_of_datasets_are_taken():
+    """Shares of drawn votes travel in float32, and are whole votes again."""
+    corpus = simulate(200, proxies=[Proxy("a", draws=7, failures=0.1), Proxy("b")])
+    dataset = corpus.dataset()
+    read, made = measure(Panel.read(dataset[:]), corpus.speakers), measure(panel_of(corpus), corpus.speakers)
+    assert str(read) == str(made)
+    assert read.votes == "one drawn from each answer of probabilities"
