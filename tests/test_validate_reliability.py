@@ -64,11 +64,14 @@ def test_slope_is_that_of_scipy_and_its_interval_that_of_refits():
         loss = lambda b: -(counts * (b * logs - np.logaddexp.reduce(b * logs, axis=-1, keepdims=True))).sum()  # noqa: E731
         return scipy.optimize.minimize_scalar(loss, (0.1, 1), tol=1e-10).x
 
-    found = reliability(q, corpus.counts, groups).slope
+    both = reliability(q, corpus.counts, groups)
+    found = both.slope
     slopes = np.array([refit(groups != name) for name in np.unique(groups)])
     assert found.estimate == pytest.approx(refit(groups != ""))
     error = np.sqrt(9 / 10 * ((slopes - found.estimate) ** 2).sum())
     assert found.standard_error == pytest.approx(error, rel=0.01)
+    error = np.sqrt(9 / 10 * ((1 / slopes - both.temperature.estimate) ** 2).sum())
+    assert both.temperature.standard_error == pytest.approx(error, rel=0.01)
 
 
 def brute_bins(p, bins):

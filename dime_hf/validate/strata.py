@@ -94,19 +94,24 @@ class StratifiedScores:
 class PaperTertiles:
     """The paper's strata: tertiles of the entropy of the human votes, in bits.
 
-    levels: (N,) by name. sizes: how many utterances each really has. values: how many different entropies there are.
+    level: (N,), places in `LEVELS`. sizes: how many utterances each really has. values: how many entropies differ.
     """
 
-    levels: tuple[str, ...]
     cuts: tuple[float, float]
+    level: NDArray[np.int64]
     sizes: dict[str, int]
     values: int
+
+    @property
+    def names(self) -> list[str]:
+        """The level of every utterance by name, as `dime_hf.score.score(levels=...)` takes it."""
+        return [LEVELS[place] for place in self.level]
 
     def __str__(self) -> str:
         lines = [f"The paper's tertiles of the entropy of human votes: {self.values} different entropies"]
         lines.append(f"{'level':<10}{'entropy, bits':<18}{'utterances':>12}{'share':>9}")
         for place, name in enumerate(LEVELS):
-            share = self.sizes[name] / len(self.levels)
+            share = self.sizes[name] / len(self.level)
             lines.append(f"{name:<10}{_span(self.cuts, place):<18}{self.sizes[name]:>12,}{share:>9.1%}")
         return "\n".join(lines)
 
@@ -115,7 +120,8 @@ def strata(alpha: ArrayLike, ids: Sequence[str], *, draws: int = ENTROPY_DRAWS) 
     """Put utterances into levels of ambiguity by their posteriors Dir(alpha), alpha (N, C).
 
     alpha are human votes and the pseudo-votes of a fitted pooler, `Pooler.total_votes`; of votes alone it would say
-    that nobody else could disagree. Draws of the entropy are keyed by id. Raises `DistributionError`.
+    that nobody else could disagree. Draws of the entropy are keyed by id; 200 of them claim about .3 points too little
+    misassignment, as the largest of three frequencies. Raises `DistributionError`.
     """
     posterior = _posteriors(alpha, ids)
     if draws < 3:
@@ -151,7 +157,7 @@ def stratified_scores(
 
     `levels` must come from other votes than `references`: strata and weights made from the scored votes bend the
     scores. An estimate is that of `dime_hf.score.score` on the rows of a level, or with the memberships as `weights`;
-    NaN for a level without utterances. Raises `DistributionError`.
+    NaN for a level of fewer than two groups. Raises `DistributionError`.
     """
     names, pairs = check_names(metrics, METRICS), Pairs.read(predictions, references)
     if len(levels.level) != len(pairs.q):
@@ -183,8 +189,8 @@ def paper_tertiles(counts: ArrayLike) -> PaperTertiles:
     levels = ambiguity_levels(counts)
     low, high = (float(abs(cut)) for cut in np.quantile(bits, TERCILES))
     return PaperTertiles(
-        levels=tuple(levels),
         cuts=(low, high),
+        level=np.array([LEVELS.index(name) for name in levels]),
         sizes={name: levels.count(name) for name in LEVELS},
         values=len(np.unique(np.rint(bits / TIE))),
     )
