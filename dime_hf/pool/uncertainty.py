@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.special import betaincinv
@@ -26,14 +26,19 @@ def class_intervals(alpha: Array) -> tuple[Array, Array]:
 def entropy_intervals(alpha: Array, ids: Sequence[str]) -> tuple[Array, Array]:
     """Ends of the 90 % credible interval of the entropy in bits, (N,) each, from draws keyed by the utterance."""
     low, high = np.zeros(len(alpha)), np.zeros(len(alpha))
-    for start in range(0, len(alpha), ROWS_AT_ONCE):
-        some = slice(start, start + ROWS_AT_ONCE)
-        draws = np.stack([_draw(row, id) for row, id in zip(alpha[some], ids[some], strict=True)])
-        low[some], high[some] = np.quantile(entropy(draws), TAILS, axis=1)
+    for some, draws in entropy_draws(alpha, ids):
+        low[some], high[some] = np.quantile(draws, TAILS, axis=1)
     return low, high
 
 
-def _draw(alpha: Array, id: str) -> Array:
-    """Distributions (draws, C) from Dir(alpha), the same for the same utterance."""
+def entropy_draws(alpha: Array, ids: Sequence[str], count: int = ENTROPY_DRAWS) -> Iterator[tuple[slice, Array]]:
+    """Yield rows, some at once, and draws (rows, count) of their entropy in bits from Dir(alpha), alpha (N, C)."""
+    for start in range(0, len(alpha), ROWS_AT_ONCE):
+        some = slice(start, start + ROWS_AT_ONCE)
+        yield some, entropy(np.stack([_draw(row, id, count) for row, id in zip(alpha[some], ids[some], strict=True)]))
+
+
+def _draw(alpha: Array, id: str, count: int) -> Array:
+    """Distributions (count, C) from Dir(alpha), the same for the same utterance."""
     rng = np.random.default_rng(zlib.crc32(id.encode()))
-    return rng.dirichlet(np.maximum(alpha, 1e-6), ENTROPY_DRAWS)
+    return rng.dirichlet(np.maximum(alpha, 1e-6), count)
