@@ -50,7 +50,7 @@ def crowd_kit(method, table):
     from crowdkit import aggregation
 
     models = {"dawid_skene": aggregation.DawidSkene, "glad": aggregation.GLAD}
-    model = aggregation.MACE(n_restarts=1) if method == "mace" else models[method]()
+    model = aggregation.MACE(n_restarts=1, n_iter=10) if method == "mace" else models[method](n_iter=10)
     return model, model.fit_predict_proba(table)
 
 
@@ -62,7 +62,7 @@ def test_the_result_is_that_of_crowd_kit_in_the_order_of_the_classes(method):
     order = {label: f"{place}-{label}" for place, label in enumerate(table["label"].unique())}
     table["label"] = table["label"].map(order)  # appears in the sorted order, without which MACE goes wrong
     model, expected = crowd_kit(method, table)
-    made = consensus(dataset_of(HAND_MADE), method)
+    made = consensus(dataset_of(HAND_MADE), method, n_iter=10)
     assert made["soft_label"][4] is None
     assert made["soft_label_votes"][:] == [3, 2, 3, 3, 0, 2, 3]
     for row, label in enumerate(made["soft_label"]):
@@ -70,7 +70,7 @@ def test_the_result_is_that_of_crowd_kit_in_the_order_of_the_classes(method):
             assert label[1] == 0
             np.testing.assert_allclose(label[::2], expected.loc[row, [order[0], order[2]]], atol=1e-6)
             assert label[3] == pytest.approx(expected.loc[row, order[3]], abs=1e-6)
-    found = find_consensus(dataset_of(HAND_MADE), method)
+    found = find_consensus(dataset_of(HAND_MADE), method, n_iter=10)
     assert found.annotators == ("ann", "tim", "zoe")
     assert found.annotator_votes.tolist() == [4, 6, 6]
     if method == "mace":
@@ -93,20 +93,18 @@ def noisy(seed=0, utterances=250, noises=(0.1, 0.3, 0.9, 0.9, 0.9), votes=4):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_truth_is_found_better_than_by_the_majority(method):
-    corpora = [noisy(seed) for seed in range(2)]
-    judged, counted = [], []
-    for corpus in corpora:
-        truth, found = plurality(corpus.truth), find_consensus(corpus.dataset(), method)
-        judged.append((found.labels.argmax(-1) == truth).mean())
-        counted.append((plurality(corpus.counts) == truth).mean())  # ties are wrong
-        assert found.quality[:2].min() > found.quality[2:].max()
-    assert min(np.subtract(judged, counted)) > 0.05
+    corpus = noisy()
+    truth, found = plurality(corpus.truth), find_consensus(corpus.dataset(), method, n_iter=30)
+    judged, counted = (found.labels.argmax(-1) == truth).mean(), (plurality(corpus.counts) == truth).mean()
+    assert judged > counted + 0.05  # ties of the majority are wrong
+    assert judged > (corpus.counts.argmax(-1) == truth).mean()  # or broken somehow
+    assert found.quality[:2].min() > found.quality[2:].max()
 
 
 def test_dawid_skene_finds_the_confusions_of_annotators():
     swap = np.array([[0.2, 0.8, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
     people = [Annotator(bias=swap), *[Annotator()] * 4]
-    found = find_consensus(simulate(1500, annotators=people, strength=0.02, seed=1).dataset())
+    found = find_consensus(simulate(1500, annotators=people, strength=0.02, seed=1).dataset(), n_iter=30)
     np.testing.assert_allclose(found.confusions[0], swap, atol=0.06)
     np.testing.assert_allclose(found.confusions[1:].mean(0), np.eye(4), atol=0.06)
     assert found.quality[0] < found.quality[1:].min()
@@ -114,7 +112,7 @@ def test_dawid_skene_finds_the_confusions_of_annotators():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_neither_the_order_of_the_rows_nor_another_run_changes_a_label(method):
-    dataset = noisy(utterances=120).dataset()
+    dataset = noisy(utterances=50).dataset()
     shuffled = consensus(dataset.shuffle(seed=3), method, n_iter=5)
     in_order = shuffled.select(np.argsort(shuffled["id"]))
     assert consensus(dataset, method, n_iter=5)["soft_label"][:] == in_order["soft_label"][:]
@@ -122,7 +120,7 @@ def test_neither_the_order_of_the_rows_nor_another_run_changes_a_label(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_votes_of_unknown_annotators_are_those_of_one(method):
-    corpus = noisy(utterances=200, noises=(0.2,) * 5)
+    corpus = noisy(utterances=100, noises=(0.2,) * 5)
     judge = lambda dataset: find_consensus(dataset, method, n_iter=5)  # noqa: E731
     named = corpus.dataset()
     hide = lambda name: lambda row: {"human_votes": [vote | {"annotator": name} for vote in row["human_votes"]]}  # noqa: E731
@@ -132,7 +130,7 @@ def test_votes_of_unknown_annotators_are_those_of_one(method):
     for same in (one, named.remove_columns("human_votes")):
         np.testing.assert_array_equal(judge(same).labels, found.labels)
     assert (found.labels.argmax(-1) == plurality(corpus.truth)).mean() > 0.6
-    assert "anonymous       800 " in str(found)
+    assert "anonymous       400 " in str(found)
 
 
 def test_several_ticks_are_several_votes_and_split_votes_are_refused():

@@ -84,7 +84,7 @@ def test_the_jackknife_leaves_out_a_speaker_from_both_parts():
 @pytest.mark.parametrize(("speaker_votes", "speakers"), [(None, 40), (5.0, 40), (5.0, 10)])
 def test_intervals_cover_with_and_without_speakers_that_differ(speaker_votes, speakers):
     hit, independent, ratios = [], [], []
-    for seed in range(60):
+    for seed in range(40):
         made = corpus(seed, speakers=speakers, speaker_votes=speaker_votes, strength=6.0)
         found = class_rates(*made, CLASSES, level=0.9)
         for rate, truth in zip(found.rates, PRIOR, strict=True):

@@ -197,11 +197,7 @@ def _judge(votes: _Votes, method: str, settings: dict[str, Any], classes: tuple[
     labels = np.full((rows, len(classes)), np.nan)
     labels[task] = 0
     labels[np.ix_(task, label)] = posterior / posterior.sum(-1, keepdims=True)
-    confusions = None
-    if method == "dawid_skene":
-        confusions = np.full((len(worker), len(classes), len(classes)), np.nan)
-        confusions[:, label] = 0
-        confusions[np.ix_(range(len(worker)), label, label)] = _confusions(model.errors_, len(worker), len(label))
+    confusions = _confusions(model.errors_, len(worker), label, len(classes)) if method == "dawid_skene" else None
     return Consensus(
         method,
         classes,
@@ -209,7 +205,7 @@ def _judge(votes: _Votes, method: str, settings: dict[str, Any], classes: tuple[
         np.bincount(votes.row, minlength=rows).astype(float),
         tuple(votes.annotators[place] for place in worker),
         np.bincount(codes["worker"]).astype(float),
-        _quality(method, model, len(worker)),
+        _quality(model, confusions, label, len(worker)),
         confusions,
         votes.tied,
     )
@@ -228,20 +224,20 @@ def _fit(method: str, settings: dict[str, Any], votes: Any) -> Any:
         return getattr(aggregation, name)(**{**defaults, **settings}).fit(votes)
 
 
-def _confusions(errors: Any, annotators: int, labels: int) -> Array:
-    """Confusions (A, L, L) from crowd-kit's table of worker and label said, by true label."""
-    made = np.zeros((annotators, labels, labels))
+def _confusions(errors: Any, annotators: int, label: NDArray[np.int64], size: int) -> Array:
+    """Confusions (A, C, C) from crowd-kit's table of worker and label said, by true label, in codes of `label`."""
+    made = np.full((annotators, size, size), np.nan)
+    made[:, label] = 0
     worker, said = errors.index.get_level_values("worker"), errors.index.get_level_values("label")
-    made[worker, :, said] = errors[list(range(labels))].to_numpy()
+    for code, true in enumerate(label):
+        made[worker, true, label[said]] = errors[code]
     return made
 
 
-def _quality(method: str, model: Any, annotators: int) -> Array:
+def _quality(model: Any, confusions: Array | None, label: NDArray[np.int64], annotators: int) -> Array:
     """What a model says of each annotator (A,), as `QUALITY` has it."""
-    if method == "glad":
+    if confusions is not None:
+        return confusions[:, label, label] @ model.priors_.loc[range(len(label))].to_numpy()
+    if hasattr(model, "alphas_"):
         return model.alphas_.loc[range(annotators)].to_numpy()
-    if method == "mace":
-        return model.spamming_[:, 1]
-    priors = model.priors_.loc[range(len(model.priors_))].to_numpy()
-    confusions = _confusions(model.errors_, annotators, len(priors))
-    return np.einsum("ajj,j->a", confusions, priors)
+    return model.spamming_[:, 1]
