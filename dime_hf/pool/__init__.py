@@ -19,12 +19,17 @@ pi the share of votes in the training set, x_i the log answers of all proxies, H
 prior on the strengths, which matters only where utterances are few; their labels are posterior means, and carry
 credible intervals. One vote an utterance cannot identify a strength: they are fitted where there are two or more.
 
+Dawid-Skene, GLAD and MACE, for those who want one truth, judge all votes at once and are no poolers: `consensus`.
+`rank_for_votes` says where one more human vote would help a pooler with a posterior most.
+
 A proxy that failed on an utterance is missing there: it adds nothing in `linear`, `fitted` and `debiased`; in
 `calibrated` its log answer is put at its mean, and the gate learns what it is worth to miss it. An utterance without
 any valid answer gets what `prior` gives it, or its human votes alone.
 """
 
+from dime_hf.pool.budget import plan_votes, rank_for_votes
 from dime_hf.pool.calibrated import CalibratedPooler
+from dime_hf.pool.consensus import Consensus, consensus, find_consensus
 from dime_hf.pool.fitted import FittedPooler, PriorPooler
 from dime_hf.pool.poolers import DebiasedPooler, LinearPooler, Pooler
 from dime_hf.pool.run import POOLERS, cross_pool, get_pooler, pool
@@ -32,12 +37,17 @@ from dime_hf.pool.run import POOLERS, cross_pool, get_pooler, pool
 __all__ = [
     "POOLERS",
     "CalibratedPooler",
+    "Consensus",
     "DebiasedPooler",
     "FittedPooler",
     "LinearPooler",
     "Pooler",
     "PriorPooler",
+    "consensus",
     "cross_pool",
+    "find_consensus",
     "get_pooler",
+    "plan_votes",
     "pool",
+    "rank_for_votes",
 ]

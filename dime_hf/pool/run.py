@@ -13,6 +13,7 @@ from dime_hf import columns
 from dime_hf.columns import ANSWERS, ID, VOTE_COUNTS
 from dime_hf.errors import ColumnError, FitError, did_you_mean
 from dime_hf.pool.calibrated import CalibratedPooler
+from dime_hf.pool.consensus import METHODS
 from dime_hf.pool.fitted import FittedPooler, PriorPooler
 from dime_hf.pool.panel import as_batch
 from dime_hf.pool.poolers import (
@@ -42,6 +43,10 @@ POOLERS: dict[str, type[Pooler]] = {
 
 def get_pooler(name: str) -> Pooler:
     """Return the pooler called `name`, not fitted yet."""
+    if name in METHODS:
+        raise FitError(
+            f"`name` {name!r} judges all votes at once, unlike a pooler: call `consensus(dataset, {name!r})`"
+        )
     if name not in POOLERS:
         raise FitError(f"`name` is {name!r}, no pooling method.{did_you_mean(name, POOLERS)}")
     return POOLERS[name]()
