@@ -10,6 +10,7 @@ DimeError
  |    +-- StoreError         an answer store cannot be used
  +-- FitError                the data cannot identify what is to be fitted
  +-- LeakageError            votes that must stay held out would be seen
+ +-- PackageError            an optional package is needed and not installed
 """
 
 from __future__ import annotations
@@ -43,6 +44,13 @@ class ColumnError(DimeError):
 
 class DistributionError(DimeError, ValueError):
     """An array is not a distribution, or not votes."""
+
+
+class PackageError(DimeError, ImportError):
+    """An optional package is needed and not installed."""
+
+    def __init__(self, what: str, package: str, extra: str):
+        super().__init__(f"{what} needs the package {package}: pip install 'dime_hf[{extra}]'")
 
 
 class AnnotationError(DimeError):

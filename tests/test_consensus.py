@@ -10,7 +10,7 @@ import pytest
 
 from dime_hf import VotePolicy, columns, derive, get_pooler, hold_out_votes
 from dime_hf.distribution import plurality
-from dime_hf.errors import ColumnError, DimeError, FitError
+from dime_hf.errors import ColumnError, FitError, PackageError
 from dime_hf.pool import consensus, find_consensus
 from dime_hf.simulation import Annotator, Proxy, simulate
 
@@ -213,7 +213,7 @@ def test_crowd_kit_is_needed_only_when_it_is_used(monkeypatch):
     code = "import sys, dime_hf.pool; print('crowdkit' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
     monkeypatch.setitem(sys.modules, "crowdkit", None)
-    with pytest.raises(DimeError, match=r"pip install 'dime_hf\[crowd\]'"):
+    with pytest.raises(PackageError, match=r"pip install 'dime_hf\[crowd\]'"):
         consensus(noisy(utterances=20).dataset())
 
 

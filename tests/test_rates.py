@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dime_hf.distribution import normalize
-from dime_hf.errors import DimeError, DistributionError
+from dime_hf.errors import DistributionError, PackageError
 from dime_hf.evidence import interval
 from dime_hf.pool.panel import Panel
 from dime_hf.simulation import Proxy, simulate
@@ -172,5 +172,5 @@ def test_ppi_py_is_needed_only_when_it_is_used_and_leaves_warnings_on(monkeypatc
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "ok\n"
     monkeypatch.setitem(sys.modules, "ppi_py", None)
-    with pytest.raises(DimeError, match=r"pip install 'dime_hf\[ppi\]'"):
+    with pytest.raises(PackageError, match=r"pip install 'dime_hf\[ppi\]'"):
         class_rates(*corpus(), CLASSES)

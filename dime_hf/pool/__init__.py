@@ -29,7 +29,7 @@ any valid answer gets what `prior` gives it, or its human votes alone.
 
 from dime_hf.pool.budget import plan_votes, rank_for_votes
 from dime_hf.pool.calibrated import CalibratedPooler
-from dime_hf.pool.consensus import Consensus, consensus, find_consensus
+from dime_hf.pool.crowd import Consensus, consensus, find_consensus
 from dime_hf.pool.fitted import FittedPooler, PriorPooler
 from dime_hf.pool.poolers import DebiasedPooler, LinearPooler, Pooler
 from dime_hf.pool.run import POOLERS, cross_pool, get_pooler, pool

@@ -13,7 +13,7 @@ from dime_hf import columns
 from dime_hf.columns import ANSWERS, ID, VOTE_COUNTS
 from dime_hf.errors import ColumnError, FitError, did_you_mean
 from dime_hf.pool.calibrated import CalibratedPooler
-from dime_hf.pool.consensus import METHODS
+from dime_hf.pool.crowd import METHODS
 from dime_hf.pool.fitted import FittedPooler, PriorPooler
 from dime_hf.pool.panel import as_batch
 from dime_hf.pool.poolers import (

@@ -4,7 +4,7 @@
 
 | module | question |
 |---|---|
-| `alignment` | how close are proxies to human votes, beside the prior, uniform and shuffled answers, and one more human? |
+| `alignment` | how close are proxies to human votes, beside the prior, shuffled answers, one more human? |
 | `worth` | how many human votes tell as much as a proxy: overall, by class, by ambiguity |
 | `agreement` | do humans agree with each other, with proxies, and proxies with each other? (Fleiss, Krippendorff) |
 | `alt_test` | may a proxy stand in for an annotator? (Calderon et al. 2025) |

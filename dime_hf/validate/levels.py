@@ -39,8 +39,8 @@ class Levels:
         return "\n".join(
             [
                 str(self.scores),
-                f"  levels by {self.level_votes} other votes: {self.misassigned_overall:.0%} of utterances are expected "
-                f"to lie in another ({shares})",
+                f"  levels by {self.level_votes} other votes: {self.misassigned_overall:.0%} of utterances are "
+                f"expected to lie in another ({shares})",
                 f"  the paper's tertiles of the same votes would have {paper}",
             ]
         )

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dime_hf.distribution import Array
-from dime_hf.errors import DimeError, DistributionError
+from dime_hf.errors import DistributionError, PackageError
 from dime_hf.evidence.intervals import LEVEL, Clusters, Interval, interval, jackknife
 from dime_hf.pool.panel import Panel
 
@@ -81,7 +81,7 @@ def class_rates(panel: Panel, groups: Sequence[str], classes: Sequence[str], *, 
     """Estimate the rate of each of `classes` (C,) from the human votes and the answers of a panel of N utterances.
 
     An utterance counts once however many voted on it; its answer is the mean over all proxies. `groups` (N,) names
-    speakers. Needs ppi_py (`DimeError` without it). Raises `DistributionError` where no utterance has an answer, or
+    speakers. Needs ppi_py (`PackageError` without it). Raises `DistributionError` where no utterance has an answer, or
     where there are not two groups with voted utterances, and two with others.
     """
     voted, answered = panel.human.sum(-1) > 0, panel.synthetic_votes > 0
@@ -157,5 +157,5 @@ def _load_ppi() -> types.ModuleType:
         try:
             import ppi_py
         except ImportError as error:
-            raise DimeError("class rates need the package ppi_py: pip install 'dime_hf[ppi]'") from error
+            raise PackageError("`class_rates`", "ppi-python", "ppi") from error
     return ppi_py

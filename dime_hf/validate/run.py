@@ -17,7 +17,7 @@ from dime_hf import columns
 from dime_hf.columns import ANSWERS, HUMAN_VOTES, ID, REFERENCE_COUNTS, VOTE_COUNTS
 from dime_hf.corpora.cast import Ballots
 from dime_hf.distribution import Array
-from dime_hf.errors import ColumnError, DistributionError, FitError
+from dime_hf.errors import ColumnError, DistributionError, FitError, PackageError
 from dime_hf.evidence import plain
 from dime_hf.evidence.intervals import LEVEL
 from dime_hf.pool.panel import Panel, as_batch
@@ -26,6 +26,7 @@ from dime_hf.validate.alignment import align
 from dime_hf.validate.alt_test import run_alt_tests
 from dime_hf.validate.drift import measure_drift
 from dime_hf.validate.levels import score_by_level
+from dime_hf.validate.rates import class_rates
 from dime_hf.validate.reliability import Reliability, reliability
 from dime_hf.validate.saturation import saturation
 from dime_hf.validate.worth import worth_in_votes
@@ -58,8 +59,10 @@ class Validation:
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write validation.json, validation.txt and a figure of each part that has one; returns the paths."""
-        from matplotlib.figure import Figure
-
+        try:
+            from matplotlib.figure import Figure
+        except ImportError as error:
+            raise PackageError("`Validation.save`", "matplotlib", "report") from error
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         written = [folder / "validation.json", folder / "validation.txt"]
@@ -92,23 +95,24 @@ def validate(
     """
     columns.require(dataset, ID, VOTE_COUNTS, ANSWERS)
     names = columns.classes(dataset)
-    batch = _with_all_votes(
-        as_batch(dataset.select_columns([name for name in READS if name in dataset.column_names]).with_format("arrow")[:])
-    )
+    needed = dataset.select_columns([name for name in READS if name in dataset.column_names])
+    batch = _with_all_votes(as_batch(needed.with_format("arrow")[:]))
     panel, groups, ids = Panel.read(batch), columns.groups(batch), list(batch[ID])
     if not panel.proxies:
         raise ColumnError("`dataset` has no valid answer: there is no proxy to validate")
     ballots = _ballots(dataset)
+    known = ballots if ballots is not None and ballots.annotators else None
     shared: dict[str, Any] = {"seed": seed, "level": level}
     wanted: dict[str, Callable[[], Any]] = {
         "alignment": functools.partial(align, panel, ids, groups, **shared),
         "worth": functools.partial(worth_in_votes, panel, ids, groups, names, calibrated=calibrated, **shared),
         "agreement": functools.partial(measure_agreement, panel, groups, ballots=ballots, level=level),
-        "alt_test": functools.partial(run_alt_tests, _identified(ballots), panel, annotators=annotators, groups=groups),
+        "alt_test": functools.partial(run_alt_tests, known, panel, annotators=annotators, groups=groups),
         "saturation": functools.partial(saturation, panel, ids, groups, **shared),
         "reliability": functools.partial(_reliability, panel, groups, names, level),
         "levels": functools.partial(score_by_level, panel, ids, groups, **shared),
         "drift": functools.partial(measure_drift, batch, groups, level=level),
+        "class_rates": functools.partial(class_rates, panel, groups, names, level=level),
     }
     parts, not_done = _carry_out(wanted)
     answers, failed = _answers(dataset)
@@ -122,7 +126,7 @@ def _carry_out(wanted: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, Any],
     for name, find in wanted.items():
         try:
             parts[name] = find()
-        except (DistributionError, FitError, ColumnError) as error:
+        except (DistributionError, FitError, ColumnError, PackageError) as error:
             not_done[name] = str(error)
     return parts, not_done
 
@@ -139,10 +143,6 @@ def _ballots(dataset: datasets.Dataset) -> Ballots | None:
     if HUMAN_VOTES not in dataset.column_names or REFERENCE_COUNTS in dataset.column_names:
         return None
     return Ballots.read(dataset)
-
-
-def _identified(ballots: Ballots | None) -> Ballots | None:
-    return ballots if ballots is not None and ballots.annotators else None
 
 
 def _reliability(panel: Panel, groups: Sequence[str], names: Sequence[str], level: float) -> Reliability:

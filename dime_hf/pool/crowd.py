@@ -22,7 +22,7 @@ from dime_hf import columns
 from dime_hf.columns import ANSWERS, HUMAN_VOTES, ID, VOTE_COUNTS
 from dime_hf.corpora.cast import UNKNOWN, Ballots
 from dime_hf.distribution import UNDECIDED, Array, plurality
-from dime_hf.errors import ColumnError, DimeError, FitError, did_you_mean
+from dime_hf.errors import ColumnError, FitError, PackageError, did_you_mean
 from dime_hf.pool.panel import Panel, as_batch
 from dime_hf.pool.poolers import POSTERIOR
 from dime_hf.stage import beside
@@ -100,7 +100,7 @@ def find_consensus(
 
     With `synthetic`, each proxy is an annotator too: by its drawn votes, or by the likeliest of its options; and
     `settings` go to crowd-kit's class (`n_iter`, `tol`, `random_state`). Raises `FitError` where votes are split, or
-    all for one class; `DimeError` without crowd-kit.
+    all for one class; `PackageError` without crowd-kit.
     """
     if method not in METHODS:
         raise FitError(f"`method` is {method!r}, no consensus method.{did_you_mean(method, METHODS)}")
@@ -216,7 +216,7 @@ def _fit(method: str, settings: dict[str, Any], votes: Any) -> Any:
     try:
         from crowdkit import aggregation
     except ImportError as error:
-        raise DimeError(f"`method` {method!r} needs the package crowd-kit: pip install 'dime_hf[crowd]'") from error
+        raise PackageError(f"`method` {method!r}", "crowd-kit", "crowd") from error
     name, defaults = METHODS[method]
     with warnings.catch_warnings():
         # crowd-kit 1.4.2 passes what pandas 3 gives up: https://pandas.pydata.org/pdeps/0008-inplace-methods-in-pandas
