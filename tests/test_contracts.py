@@ -17,7 +17,7 @@ from dime_hf.score import score
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "dime_hf"
 LAYERS = (
-    ("columns", "errors"), ("stage",), ("distribution",), ("score",), ("evidence",), ("audio",), ("corpora",),
+    ("columns", "errors"), ("stage",), ("distribution",), ("dirichlet",), ("score",), ("evidence",), ("audio",), ("corpora",),
     ("simulation",), ("annotate",), ("pool",), ("protocol",), ("validate",), ("augment",), ("losses",), ("modeling",),
     ("cards",), ("trainer",), ("report",), ("hub",), ("prepare",),
 )  # fmt: skip

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 import dime_hf
 from dime_hf import columns, cross_pool, get_pooler
+from dime_hf.dirichlet import VoteLikelihood, dirichlet_multinomial, log_rising
 from dime_hf.distribution import dirichlet_entropy, normalize
 from dime_hf.errors import ColumnError, DistributionError, FitError, LeakageError
 from dime_hf.pool import CalibratedPooler, DebiasedPooler, FittedPooler, LinearPooler, PriorPooler, pool
 from dime_hf.pool.panel import Panel, as_batch
 from dime_hf.pool.regression import Regression
-from dime_hf.pool.strengths import VoteLikelihood, dirichlet_multinomial, log_rising
 from dime_hf.score import row_scores, score
 from dime_hf.simulation import Proxy
 from dime_hf.simulation import simulate as corpus_of

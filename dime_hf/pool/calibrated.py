@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from dime_hf import columns
 from dime_hf.columns import ANSWERS
+from dime_hf.dirichlet import VoteLikelihood
 from dime_hf.distribution import Array
 from dime_hf.errors import FitError
 from dime_hf.pool.fitted import PriorPooler
 from dime_hf.pool.panel import READS, Panel, Training
 from dime_hf.pool.poolers import check_answered
 from dime_hf.pool.regression import Regression, constant, fit_regression
-from dime_hf.pool.strengths import VoteLikelihood, fit_strengths, smoothed_share
+from dime_hf.pool.strengths import fit_prior, smoothed_share
 
 RIDGES = (1e-4, 1e-2)
 FOLDS = 5
@@ -122,7 +123,7 @@ def _raw_features(panel: Panel) -> Array:
 def _fit(x: Array, z: Array, counts: Array, ridge: float | None) -> Regression:
     """The regression on counts (N, C) with a penalty; with none (None), the prior alone."""
     prior = smoothed_share(counts)
-    strength = fit_strengths(counts, [np.broadcast_to(prior, counts.shape)]).votes[0]
+    strength = fit_prior(counts, prior).votes[0]
     anchor = constant(prior, strength, x.shape[1], z.shape[1])
     return anchor if ridge is None else fit_regression(x, z, VoteLikelihood(counts), anchor, ridge)
 

@@ -13,7 +13,7 @@ from dime_hf.columns import ANSWERS
 from dime_hf.distribution import Array
 from dime_hf.pool.panel import Panel, Training
 from dime_hf.pool.poolers import TrainedPooler, check_answered
-from dime_hf.pool.strengths import fit_strengths, smoothed_share
+from dime_hf.pool.strengths import fit_prior, fit_strengths, smoothed_share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +38,8 @@ class PriorPooler(TrainedPooler):
         return f"prior(s0={self.strength:.3g})"
 
     def _fit_prior(self, training: Training) -> Self:
-        human = training.panel.human
-        prior = smoothed_share(human)
-        strength = float(fit_strengths(human, [np.broadcast_to(prior, human.shape)]).votes[0])
+        prior = smoothed_share(training.panel.human)
+        strength = float(fit_prior(training.panel.human, prior).votes[0])
         return dataclasses.replace(self, prior=tuple(prior.tolist()), strength=strength, fitted_on=training.seen)
 
     def _fitted_prior(self, panel: Panel) -> Array:
@@ -91,11 +90,10 @@ class FittedPooler(PriorPooler):
         return np.einsum("njc,j->nc", panel.of_proxies(self.proxies).answers, np.array(self.proxy_votes))
 
     def _fit_proxies(self, panel: Panel) -> Self:
-        panel = panel.select(panel.synthetic_votes > 0)
-        constant = np.broadcast_to(np.array(self.prior), panel.human.shape)
-        count = len(panel.proxies)
-        alone = fit_strengths(panel.human, [constant])
-        found = fit_strengths(panel.human, [constant, *panel.answers.swapaxes(0, 1)], [1.0, *[1 / count] * count])
+        panel, count = panel.select(panel.synthetic_votes > 0), len(panel.proxies)
+        prior = np.array(self.prior)
+        alone = fit_prior(panel.human, prior)
+        found = fit_strengths(panel.human, prior, panel.answers, panel.votes > 0)
         if found.likelihood - alone.likelihood < count:  # Akaike's price of as many parameters
             found = dataclasses.replace(alone, votes=np.append(alone.votes, np.zeros(count)))
         strength, *votes = found.votes.tolist()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import datasets
@@ -70,13 +70,13 @@ class Pooler(abc.ABC):
             columns.SOFT_LABEL: [row if any(row) else None for row in labels.tolist()],
             columns.SOFT_LABEL_SOURCE: [self.source] * len(votes),
             columns.SOFT_LABEL_VOTES: votes.tolist(),
-            **self._posterior(total, batch[ID]),
+            **self._posterior(total),
         }
 
-    def _posterior(self, total: Array, ids: Sequence[str]) -> dict[str, list[Any]]:
+    def _posterior(self, total: Array) -> dict[str, list[Any]]:
         if not self.has_posterior:
-            return {name: [None] * len(ids) for name in POSTERIOR}
-        made = (*class_intervals(total), dirichlet_entropy(total), *entropy_intervals(total, ids))
+            return {name: [None] * len(total) for name in POSTERIOR}
+        made = (*class_intervals(total), dirichlet_entropy(total), *entropy_intervals(total))
         return {name: values.tolist() for name, values in zip(POSTERIOR, made, strict=True)}
 
 

@@ -12,9 +12,10 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
+from dime_hf.dirichlet import VoteLikelihood
 from dime_hf.distribution import Array
 from dime_hf.errors import FitError
-from dime_hf.pool.strengths import LARGEST_LOG, VoteLikelihood
+from dime_hf.pool.strengths import LARGEST_LOG
 
 ITERATIONS = 2000
 SMALL_SLOPE = 1e-3  # nats an utterance: a line search that ends here found the optimum up to rounding
