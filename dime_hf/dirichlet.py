@@ -60,11 +60,11 @@ class VoteLikelihood:
     def of_rows(self, alpha: Array) -> tuple[Array, Array]:
         """Log-likelihood of every row (N,), and its slope in alpha (N, C)."""
         cells, cell_slopes = log_rising(alpha.ravel()[self.cells], self.cell_votes)
-        totals, total_slopes = log_rising(alpha.sum(-1)[self.order], self.row_votes)
-        value, slope = np.zeros(len(alpha)), np.zeros_like(alpha, order="C")
+        totals, total_slopes = log_rising(np.einsum("nc->n", alpha)[self.order], self.row_votes)
+        value, slope = np.zeros(len(alpha)), np.empty(alpha.shape)
         value[self.order] = -totals
         value += np.bincount(self.rows, cells, len(alpha))
-        slope[self.order] -= total_slopes[:, None]
+        slope[self.order] = -total_slopes[:, None]
         slope.ravel()[self.cells] += cell_slopes
         return value, slope
 

@@ -66,7 +66,7 @@ class Terms:
 
 @dataclasses.dataclass(frozen=True)
 class MixLikelihood:
-    """Log-likelihood of the votes of `size` rows under alpha = sum_j w_j component_j: terms of cells less those of rows."""
+    """Log-likelihood of the votes of `size` rows under a mix of components: terms of cells less those of rows."""
 
     cells: Terms
     rows: Terms
