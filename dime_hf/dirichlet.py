@@ -79,10 +79,10 @@ class AlikeLikelihood:
         found = [np.unique(column[column > 0], return_counts=True) for column in counts.T]
         votes = np.concatenate([votes for votes, _ in found])
         order = _most_first(votes)
-        self.votes, self.times = votes[order], np.concatenate([times for _, times in found])[order]
+        self.votes, self.times = votes[order], np.concatenate([times for _, times in found])[order].astype(float)
         self.classes = np.repeat(np.arange(len(found)), [len(votes) for votes, _ in found])[order]
         row_votes, row_times = np.unique(counts.sum(-1), return_counts=True)
-        self.row_votes, self.row_times = row_votes[::-1], row_times[::-1]
+        self.row_votes, self.row_times = row_votes[::-1], row_times[::-1].astype(float)
 
     def at(self, alpha: Array) -> tuple[float, Array]:
         """Log-likelihood of all rows, and its slope in alpha (C,)."""

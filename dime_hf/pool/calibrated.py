@@ -11,8 +11,6 @@ import datasets
 import numpy as np
 from numpy.typing import NDArray
 
-from dime_hf import columns
-from dime_hf.columns import ANSWERS
 from dime_hf.dirichlet import VoteLikelihood
 from dime_hf.distribution import Array
 from dime_hf.errors import FitError
@@ -63,10 +61,10 @@ class CalibratedPooler(PriorPooler):
     def read(self, batch: Mapping[str, Any]) -> Panel:
         return Panel.read(batch, self.inputs)
 
-    def fit(self, dataset: datasets.Dataset) -> Self:
-        """Fit on `vote_counts`, `answers` and inputs; raises `FitError` where nothing identifies the parameters."""
-        columns.require(dataset, ANSWERS)
-        training = Training.read(dataset, self.inputs)
+    def read_training(self, dataset: datasets.Dataset) -> Training:
+        return Training.read(dataset, self.inputs)
+
+    def fit_votes(self, training: Training) -> Self:
         check_answered(training.panel, "two human votes")
         answered = training.panel.synthetic_votes > 0
         panel, groups = training.panel.select(answered), training.groups[answered]

@@ -5,11 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Self
 
-import datasets
 import numpy as np
 
-from dime_hf import columns
-from dime_hf.columns import ANSWERS
 from dime_hf.distribution import Array
 from dime_hf.pool.panel import Panel, Training
 from dime_hf.pool.poolers import TrainedPooler, check_answered
@@ -26,9 +23,8 @@ class PriorPooler(TrainedPooler):
     name = "prior"
     has_posterior = True
 
-    def fit(self, dataset: datasets.Dataset) -> Self:
-        """Fit prior and strength on `vote_counts`; raises `FitError` where no utterance has two votes."""
-        return self._fit_prior(Training.read(dataset))
+    def fit_votes(self, training: Training) -> Self:
+        return self._fit_prior(training)
 
     def total_votes(self, panel: Panel) -> Array:
         return panel.human + self.strength * self._fitted_prior(panel)
@@ -65,13 +61,7 @@ class FittedPooler(PriorPooler):
     name = "fitted"
     reads_answers = True
 
-    def fit(self, dataset: datasets.Dataset) -> Self:
-        """Fit prior, s0 and kappas on `vote_counts` and `answers`; raises `FitError` where nothing identifies them."""
-        columns.require(dataset, ANSWERS)
-        return self.fit_votes(Training.read(dataset))
-
     def fit_votes(self, training: Training) -> Self:
-        """Fit on votes that were read already."""
         check_answered(training.panel, "two human votes")
         return self._fit_prior(training)._fit_proxies(training.panel)
 
