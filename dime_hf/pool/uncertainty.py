@@ -22,8 +22,8 @@ def class_intervals(alpha: Array) -> tuple[Array, Array]:
 def entropy_intervals(alpha: Array) -> tuple[Array, Array]:
     """Ends of the 90 % credible interval of the entropy in bits, (N,) each: of a beta with its mean and variance.
 
-    The beta lies on [0, log2 C]. From three votes on, tails hold 4 to 6 % on average (within 10 % at the worst) of
-    what draws say; with one vote, up to 8 % (17 %) lie below.
+    The beta lies on [0, log2 C]. From three votes on, tails hold 4 to 6 % of what is drawn on average, and 15 %
+    at the worst; with one vote in all, 8 % on average lie below the interval.
     """
     largest = np.log(alpha.shape[-1])
     if largest == 0:
