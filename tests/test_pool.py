@@ -190,7 +190,7 @@ def test_strengths_are_those_of_a_search_without_curvature(unit):
     assert found.likelihood == pytest.approx(likelihood, rel=2e-6)
     alone, (votes, likelihood) = fit_prior(counts, prior), searched(counts, prior, answers[:, :0])
     np.testing.assert_allclose(alone.votes, votes, rtol=1e-3)
-    assert alone.likelihood == pytest.approx(likelihood, abs=1e-4)
+    assert alone.likelihood == pytest.approx(likelihood, rel=2e-6)
 
 
 def test_strengths_stop_at_their_bounds():

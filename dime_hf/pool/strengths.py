@@ -16,8 +16,8 @@ LOG_SPREAD = 2.0  # under a log-normal prior around one vote, of this scale: it 
 FIRST_ROWS = 10_000  # with far more, the search starts from what so many of them say
 CELLS = 8192  # at once: they stay in the processor's cache
 STEPS, LONGEST_STEP = 100, 3.0  # of Newton's method, in logs
-SMALL_SLOPE = 1e-7  # nats an utterance: there it ends,
-ROUNDING = 1e-13  # or where a step gains less than this share of the log-likelihood
+SMALL_SLOPE = 1e-7  # nats an utterance: there it ends
+ROUNDING = 1e-13  # share of the log-likelihood that a step may seem to lose
 
 
 def smoothed_share(counts: Array) -> Array:
