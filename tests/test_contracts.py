@@ -17,9 +17,9 @@ from dime_hf.score import score
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "dime_hf"
 LAYERS = (
-    ("columns", "errors"), ("stage",), ("distribution",), ("score",), ("evidence",), ("audio",), ("corpora",),
-    ("simulation",), ("annotate",), ("pool",), ("protocol",), ("validate",), ("augment",), ("losses",), ("modeling",),
-    ("cards",), ("trainer",), ("report",), ("hub",), ("prepare",),
+    ("columns", "errors"), ("stage",), ("distribution",), ("dirichlet",), ("score",), ("evidence",), ("audio",),
+    ("corpora",), ("simulation",), ("annotate",), ("pool",), ("protocol",), ("validate",), ("augment",), ("losses",),
+    ("modeling",), ("cards",), ("trainer",), ("report",), ("hub",), ("prepare",),
 )  # fmt: skip
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 METRICS = sorted(

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 import scipy.optimize
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import digamma, gammaln
 
+from dime_hf.dirichlet import AlikeLikelihood
 from dime_hf.distribution import Array, as_counts, as_distributions
 from dime_hf.errors import DistributionError, FitError
 from dime_hf.score import DEFAULT, score
@@ -51,20 +51,16 @@ def fit_dirichlet(counts: ArrayLike) -> Array:
     `FitError` where no utterance has two votes, which alone tell ambiguity from variety.
     """
     votes = as_counts(counts)
-    rows, times = np.unique(votes[votes.sum(-1) > 0], axis=0, return_counts=True)
-    if not (rows.sum(-1) > 1).any():
+    if not (votes.sum(-1) > 1).any():
         raise FitError("`counts` has no utterance with two votes: how ambiguous they are cannot be told")
-    sizes, weights = rows.sum(-1), times / times.sum()
+    likelihood, size = AlikeLikelihood(votes), np.count_nonzero(votes.sum(-1))
 
     def loss(logs: Array) -> tuple[float, Array]:
-        alpha = np.exp(logs)
-        total = alpha.sum()
-        value = gammaln(total) - gammaln(sizes + total) + (gammaln(rows + alpha) - gammaln(alpha)).sum(-1)
-        slope = (digamma(total) - digamma(sizes + total))[:, None] + digamma(rows + alpha) - digamma(alpha)
-        return -float(weights @ value), -(weights @ slope) * alpha
+        value, slope = likelihood.at(np.exp(logs))
+        return -value / size, -slope * np.exp(logs) / size
 
-    start = np.log(weights @ rows / (weights @ sizes) + 0.01)
-    result = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[BOUNDS] * rows.shape[1])
+    start = np.log(votes.sum(0) / votes.sum() + 0.01)
+    result = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[BOUNDS] * len(start))
     if not result.success:
         raise FitError(f"the Dirichlet did not converge on {len(votes)} utterances: {result.message}")
     return np.exp(result.x)

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import datasets
 import numpy as np
 from numpy.typing import NDArray
 
-from dime_hf import columns
-from dime_hf.columns import ANSWERS
+from dime_hf.dirichlet import VoteLikelihood
 from dime_hf.distribution import Array
 from dime_hf.errors import FitError
 from dime_hf.pool.fitted import PriorPooler
 from dime_hf.pool.panel import READS, Panel, Training
 from dime_hf.pool.poolers import check_answered
 from dime_hf.pool.regression import Regression, constant, fit_regression
-from dime_hf.pool.strengths import VoteLikelihood, fit_strengths, smoothed_share
+from dime_hf.pool.strengths import fit_prior, smoothed_share
 
-RIDGES = (1e-4, 1e-2)
+RIDGES = (1e-2, 1e-4)
 FOLDS = 5
 CHECKED_ON = 20_000  # utterances are enough to choose a ridge on
 LEAST_PROBABILITY = 1e-4  # option probabilities are clipped here before the logarithm
@@ -62,13 +61,10 @@ class CalibratedPooler(PriorPooler):
     def read(self, batch: Mapping[str, Any]) -> Panel:
         return Panel.read(batch, self.inputs)
 
-    def fit(self, dataset: datasets.Dataset) -> Self:
-        """Fit on `vote_counts`, `answers` and inputs; raises `FitError` where nothing identifies the parameters."""
-        columns.require(dataset, ANSWERS)
-        return self.fit_votes(Training.read(dataset, self.inputs))
+    def read_training(self, dataset: datasets.Dataset) -> Training:
+        return Training.read(dataset, self.inputs)
 
     def fit_votes(self, training: Training) -> Self:
-        """Fit on votes that were read already."""
         check_answered(training.panel, "two human votes")
         answered = training.panel.synthetic_votes > 0
         panel, groups = training.panel.select(answered), training.groups[answered]
@@ -76,8 +72,9 @@ class CalibratedPooler(PriorPooler):
         alone = self._fit_prior(training)
         fitted = dataclasses.replace(alone, proxies=panel.proxies)._standardise(panel)
         x, z = fitted._features(panel)
-        ridge = _choose_ridge(x, z, panel.human, groups)
-        found = _fit(x, z, panel.human, ridge)
+        some = _enough_groups(groups)
+        ridge = _choose_ridge(x[some], z[some], panel.human[some], groups[some])
+        found = _fit_all(x, z, panel.human, ridge, some)
         return dataclasses.replace(
             fitted,
             ridge=ridge,
@@ -122,26 +119,36 @@ def _raw_features(panel: Panel) -> Array:
     return np.concatenate([logs.reshape(len(logs), -1), panel.inputs], axis=1)
 
 
-def _fit(x: Array, z: Array, counts: Array, ridge: float | None) -> Regression:
-    """The regression on counts (N, C) with a penalty; with none (None), the prior alone."""
+def _fit(
+    x: Array, z: Array, counts: Array, ridges: Sequence[float], start: Regression | None = None
+) -> list[Regression]:
+    """The constant prior alone, and regressions with these ridges: each search starts where the last one ended."""
     prior = smoothed_share(counts)
-    strength = fit_strengths(counts, [np.broadcast_to(prior, counts.shape)]).votes[0]
-    anchor = constant(prior, strength, x.shape[1], z.shape[1])
-    return anchor if ridge is None else fit_regression(x, z, VoteLikelihood(counts), anchor, ridge)
+    anchor = constant(prior, float(fit_prior(counts, prior).votes[0]), x.shape[1], z.shape[1])
+    likelihood, found, start = VoteLikelihood(counts), [anchor], start or anchor
+    for ridge in ridges:
+        start = fit_regression(x, z, likelihood, anchor, ridge, start)
+        found.append(start)
+    return found
+
+
+def _fit_all(x: Array, z: Array, counts: Array, ridge: float | None, some: NDArray[np.int64]) -> Regression:
+    """The regression on all utterances; where these are far more than `some`, the search starts from those."""
+    ridges = [] if ridge is None else [ridge]
+    start = _fit(x[some], z[some], counts[some], ridges)[-1] if 2 * len(some) < len(x) else None
+    return _fit(x, z, counts, ridges, start)[-1]
 
 
 def _choose_ridge(x: Array, z: Array, counts: Array, groups: NDArray[Any]) -> float | None:
     """The ridge of the best likelihood on held-out speakers; None where none is surely better than `prior`."""
-    some = _enough_groups(groups)
-    x, z, counts, groups = x[some], z[some], counts[some], groups[some]
     _, group = np.unique(groups, return_inverse=True)
     gains = np.zeros((len(RIDGES), len(x)))
     for fold in range(min(FOLDS, group.max() + 1)):
         out = group % FOLDS == fold
         held = VoteLikelihood(counts[out])
-        value = lambda ridge: held.of_rows(_fit(x[~out], z[~out], counts[~out], ridge).alpha(x[out], z[out]))[0]  # noqa: B023, E731
-        alone = value(None)
-        gains[:, out] = [value(ridge) - alone for ridge in RIDGES]
+        fits = _fit(x[~out], z[~out], counts[~out], RIDGES)
+        alone, *values = (held.of_rows(fit.alpha(x[out], z[out]))[0] for fit in fits)
+        gains[:, out] = np.array(values) - alone
     best = int(gains.sum(1).argmax())
     by_group = np.bincount(group, gains[best])
     error = by_group.std(ddof=1) * np.sqrt(len(by_group))

@@ -5,15 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Self
 
-import datasets
 import numpy as np
 
-from dime_hf import columns
-from dime_hf.columns import ANSWERS
 from dime_hf.distribution import Array
 from dime_hf.pool.panel import Panel, Training
 from dime_hf.pool.poolers import TrainedPooler, check_answered
-from dime_hf.pool.strengths import fit_strengths, smoothed_share
+from dime_hf.pool.strengths import fit_prior, fit_strengths, smoothed_share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +23,7 @@ class PriorPooler(TrainedPooler):
     name = "prior"
     has_posterior = True
 
-    def fit(self, dataset: datasets.Dataset) -> Self:
-        """Fit prior and strength on `vote_counts`; raises `FitError` where no utterance has two votes."""
-        return self.fit_votes(Training.read(dataset))
-
     def fit_votes(self, training: Training) -> Self:
-        """Fit on votes that were read already."""
         return self._fit_prior(training)
 
     def total_votes(self, panel: Panel) -> Array:
@@ -42,9 +34,8 @@ class PriorPooler(TrainedPooler):
         return f"prior(s0={self.strength:.3g})"
 
     def _fit_prior(self, training: Training) -> Self:
-        human = training.panel.human
-        prior = smoothed_share(human)
-        strength = float(fit_strengths(human, [np.broadcast_to(prior, human.shape)]).votes[0])
+        prior = smoothed_share(training.panel.human)
+        strength = float(fit_prior(training.panel.human, prior).votes[0])
         return dataclasses.replace(self, prior=tuple(prior.tolist()), strength=strength, fitted_on=training.seen)
 
     def _fitted_prior(self, panel: Panel) -> Array:
@@ -70,13 +61,7 @@ class FittedPooler(PriorPooler):
     name = "fitted"
     reads_answers = True
 
-    def fit(self, dataset: datasets.Dataset) -> Self:
-        """Fit prior, s0 and kappas on `vote_counts` and `answers`; raises `FitError` where nothing identifies them."""
-        columns.require(dataset, ANSWERS)
-        return self.fit_votes(Training.read(dataset))
-
     def fit_votes(self, training: Training) -> Self:
-        """Fit on votes that were read already."""
         check_answered(training.panel, "two human votes")
         return self._fit_prior(training)._fit_proxies(training.panel)
 
@@ -95,11 +80,10 @@ class FittedPooler(PriorPooler):
         return np.einsum("njc,j->nc", panel.of_proxies(self.proxies).answers, np.array(self.proxy_votes))
 
     def _fit_proxies(self, panel: Panel) -> Self:
-        panel = panel.select(panel.synthetic_votes > 0)
-        constant = np.broadcast_to(np.array(self.prior), panel.human.shape)
-        count = len(panel.proxies)
-        alone = fit_strengths(panel.human, [constant])
-        found = fit_strengths(panel.human, [constant, *panel.answers.swapaxes(0, 1)], [1.0, *[1 / count] * count])
+        panel, count = panel.select(panel.synthetic_votes > 0), len(panel.proxies)
+        prior = np.array(self.prior)
+        alone = fit_prior(panel.human, prior)
+        found = fit_strengths(panel.human, prior, panel.answers, panel.votes > 0)
         if found.likelihood - alone.likelihood < count:  # Akaike's price of as many parameters
             found = dataclasses.replace(alone, votes=np.append(alone.votes, np.zeros(count)))
         strength, *votes = found.votes.tolist()

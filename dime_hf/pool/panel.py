@@ -130,6 +130,12 @@ class Training:
             )
         return cls(panel.select(enough), groups[enough], tuple(sorted(set(groups.tolist()))))
 
+    def without(self, groups: NDArray[Any]) -> Training:
+        """The training of all but some groups of utterances, which were not seen then."""
+        others = ~np.isin(self.groups, groups)
+        seen = tuple(sorted(set(self.seen) - set(groups.tolist())))
+        return Training(self.panel.select(others), self.groups[others], seen)
+
 
 def as_batch(table: pa.Table) -> dict[str, Any]:
     """The columns of a table as lists, but answers and counts as arrays, which are fast to read."""

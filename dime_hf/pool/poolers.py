@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import datasets
@@ -70,13 +70,13 @@ class Pooler(abc.ABC):
             columns.SOFT_LABEL: [row if any(row) else None for row in labels.tolist()],
             columns.SOFT_LABEL_SOURCE: [self.source] * len(votes),
             columns.SOFT_LABEL_VOTES: votes.tolist(),
-            **self._posterior(total, batch[ID]),
+            **self._posterior(total),
         }
 
-    def _posterior(self, total: Array, ids: Sequence[str]) -> dict[str, list[Any]]:
+    def _posterior(self, total: Array) -> dict[str, list[Any]]:
         if not self.has_posterior:
-            return {name: [None] * len(ids) for name in POSTERIOR}
-        made = (*class_intervals(total), dirichlet_entropy(total), *entropy_intervals(total, ids))
+            return {name: [None] * len(total) for name in POSTERIOR}
+        made = (*class_intervals(total), dirichlet_entropy(total), *entropy_intervals(total))
         return {name: values.tolist() for name, values in zip(POSTERIOR, made, strict=True)}
 
 
@@ -118,6 +118,22 @@ class TrainedPooler(Pooler):
 
     fitted_on: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
 
+    least: ClassVar[int] = 2  # human votes of an utterance to fit on
+
+    def fit(self, dataset: datasets.Dataset) -> Self:
+        """Fit on `vote_counts`, `answers` where they are used, and inputs; raises `FitError` for too few of them."""
+        if self.reads_answers:
+            columns.require(dataset, ANSWERS)
+        return self.fit_votes(self.read_training(dataset))
+
+    def read_training(self, dataset: datasets.Dataset) -> Training:
+        """What there is to fit on."""
+        return Training.read(dataset, least=self.least)
+
+    @abc.abstractmethod
+    def fit_votes(self, training: Training) -> Self:
+        """Fit on votes that were read already; raises `FitError` where nothing identifies the parameters."""
+
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Return the soft-label columns; raises `LeakageError` for rows to be scored whose speakers were fitted on."""
         if REFERENCE_COUNTS in columns.column_names(batch) and not isinstance(batch[ID], str):
@@ -151,10 +167,7 @@ class LinearPooler(TrainedPooler):
     name = "linear"
     reads_answers = True
 
-    def fit(self, dataset: datasets.Dataset) -> Self:
-        """Fit the weight on `vote_counts` and `answers`; raises `FitError` where nothing identifies it."""
-        columns.require(dataset, ANSWERS)
-        training = Training.read(dataset)
+    def fit_votes(self, training: Training) -> Self:
         panel = training.panel.select(training.panel.synthetic_votes > 0)
         votes = panel.human.sum(-1)
         if not len(votes):
@@ -192,11 +205,9 @@ class DebiasedPooler(TrainedPooler):
 
     name = "debiased"
     reads_answers = True
+    least = 1
 
-    def fit(self, dataset: datasets.Dataset) -> Self:
-        """Fit the tables on `vote_counts` and `answers`; raises `FitError` where a proxy and no human answered."""
-        columns.require(dataset, ANSWERS)
-        training = Training.read(dataset, least=1)
+    def fit_votes(self, training: Training) -> Self:
         panel = training.panel
         check_answered(panel, "a human vote")
         weight = (panel.votes > 0)[..., None] * panel.answers

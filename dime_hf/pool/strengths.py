@@ -1,77 +1,29 @@
-"""How many votes a prior and a panel of proxies are worth: the Dirichlet-multinomial likelihood of human votes."""
+"""How many votes a prior and each proxy of a panel are worth: strengths that make the human votes likeliest."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy.optimize import minimize
-from scipy.special import digamma, gammaln
+from numpy.typing import NDArray
 
+from dime_hf.dirichlet import AlikeLikelihood, VoteLikelihood, log_rising, rising_curvature
 from dime_hf.distribution import Array
 from dime_hf.errors import FitError
 
 LARGEST_LOG = 7.0  # strengths are sought between exp(-7) and exp(7) votes,
 LOG_SPREAD = 2.0  # under a log-normal prior around one vote, of this scale: it decides only where votes are few
 FIRST_ROWS = 10_000  # with far more, the search starts from what so many of them say
-MANY_VOTES = 30  # up to so many whole votes a product is faster than the gamma function
+CELLS = 8192  # at once: they stay in the processor's cache
+STEPS, LONGEST_STEP = 100, 3.0  # of Newton's method, in logs
+SMALL_SLOPE = 1e-7  # nats an utterance: there it ends
+ROUNDING = 1e-13  # share of the log-likelihood that a step may seem to lose
 
 
 def smoothed_share(counts: Array) -> Array:
     """Share of all votes (C,), half a vote added to each class so that none is impossible."""
     totals = counts.sum(0) + 0.5
     return totals / totals.sum()
-
-
-def log_rising(base: Array, votes: Array) -> tuple[Array, Array]:
-    """Return ln G(base + votes) - ln G(base), and its slope in `base`, both (n,); `votes` are in descending order.
-
-    Whole votes take no gamma function, but base (base + 1) ... (base + votes - 1).
-    """
-    if votes.size and (votes[0] > MANY_VOTES or (votes % 1).any()):
-        return gammaln(base + votes) - gammaln(base), digamma(base + votes) - digamma(base)
-    product, slope = np.ones_like(base), np.zeros_like(base)
-    for step in range(int(votes[0]) if votes.size else 0):
-        some = slice(np.count_nonzero(votes > step))
-        factor = base[some] + step
-        product[some] *= factor
-        slope[some] += 1 / factor
-    return np.log(product), slope
-
-
-class VoteLikelihood:
-    """Dirichlet-multinomial log-likelihood, in nats and without its coefficient, of vote counts (N, C).
-
-    Only the classes that somebody voted for have a term of their own: `rows` and `classes` name these cells, those
-    with most votes first; `order` has the rows with most votes first.
-    """
-
-    def __init__(self, counts: Array):
-        self.counts = counts
-        cells = np.flatnonzero(counts)
-        cells = cells[np.argsort(-counts.ravel()[cells], kind="stable")]
-        self.rows, self.classes = np.divmod(cells, counts.shape[1])
-        self.order = np.argsort(-counts.sum(-1), kind="stable")
-        self.cell_votes, self.row_votes = counts[self.rows, self.classes], counts.sum(-1)[self.order]
-
-    def of_rows(self, alpha: Array) -> tuple[Array, Array]:
-        """Log-likelihood of every row (N,), and its slope in alpha (N, C)."""
-        cells, cell_slopes = log_rising(alpha[self.rows, self.classes], self.cell_votes)
-        totals, total_slopes = log_rising(alpha.sum(-1)[self.order], self.row_votes)
-        value, slope = np.zeros(len(alpha)), np.zeros_like(alpha)
-        value[self.order] = -totals
-        value += np.bincount(self.rows, cells, len(alpha))
-        slope[self.order] -= total_slopes[:, None]
-        slope[self.rows, self.classes] += cell_slopes
-        return value, slope
-
-
-def dirichlet_multinomial(counts: Array, alpha: Array) -> tuple[float, Array]:
-    """Log-likelihood (nats, without the multinomial coefficient) of counts (N, C) and its slope in alpha (N, C)."""
-    rows, slope = VoteLikelihood(counts).of_rows(alpha)
-    return float(rows.sum()), slope
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,37 +34,137 @@ class Strengths:
     likelihood: float
 
 
-def fit_strengths(counts: Array, components: Sequence[Array], centers: ArrayLike = 1.0) -> Strengths:
-    """Fit strengths w of components (J, N, C) by the likelihood of counts (N, C): alpha = sum_j w_j components_j.
+@dataclasses.dataclass(frozen=True)
+class Expansion:
+    """A function at a point: its value, slope (J,) and curvature (J, J)."""
 
-    The rows of a component are distributions, or zeros where it has nothing to say. `centers` are the votes around
-    which the wide prior on the strengths lies. Raises `FitError`.
+    value: float
+    slope: Array
+    curvature: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Terms:
+    """Sum of `times` (n,) log rising powers: `votes` (n,), most first, on strengths (J,) @ basis (J, n)."""
+
+    basis: Array
+    votes: Array
+    times: Array
+
+    def expand(self, strengths: Array) -> Expansion:
+        value, slope, curvature = 0.0, np.zeros(len(strengths)), np.zeros((len(strengths), len(strengths)))
+        for start in range(0, len(self.votes), CELLS):
+            some = slice(start, start + CELLS)
+            basis, votes, times = self.basis[:, some], self.votes[some], self.times[some]
+            base = np.maximum(strengths @ basis, 1e-12)
+            values, slopes = log_rising(base, votes)
+            value += float(times @ values)
+            slope += basis @ (times * slopes)
+            curvature += (basis * (times * rising_curvature(base, votes))) @ basis.T
+        return Expansion(value, slope, curvature)
+
+
+@dataclasses.dataclass(frozen=True)
+class MixLikelihood:
+    """Log-likelihood of the votes of `size` rows under a mix of components: terms of cells less those of rows."""
+
+    cells: Terms
+    rows: Terms
+    size: int
+
+    @classmethod
+    def of_prior(cls, counts: Array, prior: Array) -> MixLikelihood:
+        """With the constant `prior` (C,) as the one component."""
+        alike = AlikeLikelihood(counts)
+        ones = np.ones((1, len(alike.row_votes)))
+        return cls(
+            Terms(prior[None, alike.classes], alike.votes, alike.times),
+            Terms(ones, alike.row_votes, alike.row_times),
+            len(counts),
+        )
+
+    @classmethod
+    def of_panel(cls, counts: Array, prior: Array, answers: Array, answered: NDArray[np.bool_]) -> MixLikelihood:
+        """With the prior and J proxies' answers (N, J, C), zeros where they have not `answered` (N, J)."""
+        votes = VoteLikelihood(counts)
+        basis = np.empty((1 + answers.shape[1], len(votes.cells)))
+        basis[0] = prior[votes.classes]
+        for start in range(0, len(votes.cells), CELLS):
+            some = slice(start, start + CELLS)
+            basis[1:, some] = answers[votes.rows[some], :, votes.classes[some]].T
+        cells = Terms(basis, votes.cell_votes, np.ones(len(votes.cells)))
+        return cls(cells, _of_rows(answered[votes.order], votes.row_votes), len(counts))
+
+    def expand(self, strengths: Array) -> Expansion:
+        cells, rows = self.cells.expand(strengths), self.rows.expand(strengths)
+        return Expansion(cells.value - rows.value, cells.slope - rows.slope, cells.curvature - rows.curvature)
+
+    def expand_logs(self, logs: Array, center: Array) -> Expansion:
+        """The same in the logs of the strengths, and with their prior around the log `center`."""
+        strengths = np.exp(logs)
+        found = self.expand(strengths)
+        slope = found.slope * strengths
+        curvature = found.curvature * np.outer(strengths, strengths) + np.diag(slope - 1 / LOG_SPREAD**2)
+        return Expansion(found.value + _log_prior(logs, center), slope - (logs - center) / LOG_SPREAD**2, curvature)
+
+
+def fit_prior(counts: Array, prior: Array) -> Strengths:
+    """Fit the strength of a constant prior (C,) alone by the likelihood of counts (N, C)."""
+    return _fit(MixLikelihood.of_prior(counts, prior), np.zeros(1), np.zeros(1))
+
+
+def fit_strengths(counts: Array, prior: Array, answers: Array, answered: NDArray[np.bool_]) -> Strengths:
+    """Fit strengths (1 + J,) of a constant prior (C,) and of J proxies by the likelihood of counts (N, C).
+
+    `answers` (N, J, C) are zeros where `answered` (N, J) is false. A wide prior on the strengths lies around one vote
+    for `prior`, and one for the whole panel. Raises `FitError`.
     """
     if len(counts) == 0:
         raise FitError(
             "`dataset` has no utterance that has both two human votes and a valid answer: nothing to fit on"
         )
-    votes = VoteLikelihood(counts)
-    cells = np.stack([component[votes.rows, votes.classes] for component in components], axis=1)
-    totals = np.stack([component.sum(-1) for component in components], axis=1)[votes.order]
-    middle = np.broadcast_to(np.log(centers), cells.shape[1:])
-
-    def likelihood(strengths: Array) -> tuple[float, Array]:
-        value, slope = log_rising(np.maximum(cells @ strengths, 1e-12), votes.cell_votes)
-        less, row_slope = log_rising(np.maximum(totals @ strengths, 1e-12), votes.row_votes)
-        return float(value.sum() - less.sum()), slope @ cells - row_slope @ totals
-
-    def loss(logs: Array) -> tuple[float, Array]:
-        value, slope = likelihood(np.exp(logs))
-        away = logs - middle
-        slopes = slope * np.exp(logs) - away / LOG_SPREAD**2
-        return -(value - (away**2).sum() / (2 * LOG_SPREAD**2)) / len(counts), -slopes / len(counts)
-
-    bounds = [(-LARGEST_LOG, LARGEST_LOG)] * len(middle)
-    start, stride = middle, len(counts) // FIRST_ROWS
+    center = np.log([1.0, *[1 / answers.shape[1]] * answers.shape[1]])
+    start, stride = center, len(counts) // FIRST_ROWS
     if stride > 1:
-        start = np.log(fit_strengths(counts[::stride], [part[::stride] for part in components], centers).votes)
-    result = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
-    if not result.success:
-        raise FitError(f"the pooling strengths did not converge on {len(counts)} utterances: {result.message}")
-    return Strengths(np.exp(result.x), likelihood(np.exp(result.x))[0])
+        start = np.log(fit_strengths(counts[::stride], prior, answers[::stride], answered[::stride]).votes)
+    return _fit(MixLikelihood.of_panel(counts, prior, answers, answered), start, center)
+
+
+def _of_rows(answered: NDArray[np.bool_], votes: Array) -> Terms:
+    """Terms of the sums of alpha, one for all rows of as many votes where the same proxies answered."""
+    code = np.unique(-votes, return_inverse=True)[1]
+    for start in range(0, answered.shape[1], 32):
+        bits = answered[:, start : start + 32] @ 2.0 ** np.arange(min(32, answered.shape[1] - start))
+        code = np.unique(code * 2**32 + bits.astype(np.int64), return_inverse=True)[1]
+    _, first, times = np.unique(code, return_index=True, return_counts=True)
+    ones = np.ones((1, len(first)))
+    return Terms(np.concatenate([ones, answered[first].T]), votes[first], times.astype(float))
+
+
+def _log_prior(logs: Array, center: Array) -> float:
+    return -float(((logs - center) ** 2).sum()) / (2 * LOG_SPREAD**2)
+
+
+def _fit(likelihood: MixLikelihood, start: Array, center: Array) -> Strengths:
+    """Newton's method in the logs, within their bounds, and with steps halved until they gain."""
+    logs, here = start, likelihood.expand_logs(start, center)
+    for _ in range(STEPS):
+        free = (np.abs(logs) < LARGEST_LOG) | (logs * here.slope < 0)
+        if np.abs(here.slope[free]).max(initial=0) < SMALL_SLOPE * likelihood.size:
+            return Strengths(np.exp(logs), here.value - _log_prior(logs, center))
+        step = _uphill(here, free)
+        for halved in range(STEPS):
+            trial = np.clip(logs + step / 2**halved, -LARGEST_LOG, LARGEST_LOG)
+            there = likelihood.expand_logs(trial, center)
+            if there.value >= here.value - ROUNDING * abs(here.value):
+                break
+        logs, here = trial, there
+    raise FitError(f"the pooling strengths did not converge on {likelihood.size} utterances in {STEPS} steps")
+
+
+def _uphill(here: Expansion, free: NDArray[np.bool_]) -> Array:
+    """Newton's step (J,) in the `free` directions, uphill along those that curve the wrong way too."""
+    curved, axes = np.linalg.eigh(here.curvature[np.ix_(free, free)])
+    step = np.zeros(len(free))
+    step[free] = axes @ ((axes.T @ here.slope[free]) / np.maximum(np.abs(curved), 1e-9))
+    return step * min(1, LONGEST_STEP / np.abs(step).max())

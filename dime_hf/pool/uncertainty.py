@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterator, Sequence
-
 import numpy as np
-from scipy.special import betaincinv
+from scipy.special import betaincinv, digamma, zeta
 
-from dime_hf.distribution import Array, entropy
+from dime_hf.distribution import Array
 
 TAILS = (0.05, 0.95)
-ENTROPY_DRAWS = 200
-ROWS_AT_ONCE = 1000
+LEAST = 1e-6  # votes; fewer are taken for as many
 
 
 def class_intervals(alpha: Array) -> tuple[Array, Array]:
     """Ends of the 90 % credible interval of every class's share, (N, C) each: Dir(alpha) has beta marginals."""
-    alpha = np.maximum(alpha, 1e-6)
-    others = np.maximum(alpha.sum(-1, keepdims=True) - alpha, 1e-6)
+    alpha = np.maximum(alpha, LEAST)
+    others = np.maximum(alpha.sum(-1, keepdims=True) - alpha, LEAST)
     low, high = (betaincinv(alpha, others, tail) for tail in TAILS)
     return low, high
 
 
-def entropy_intervals(alpha: Array, ids: Sequence[str]) -> tuple[Array, Array]:
-    """Ends of the 90 % credible interval of the entropy in bits, (N,) each, from draws keyed by the utterance."""
-    low, high = np.zeros(len(alpha)), np.zeros(len(alpha))
-    for some, draws in entropy_draws(alpha, ids):
-        low[some], high[some] = np.quantile(draws, TAILS, axis=1)
+def entropy_intervals(alpha: Array) -> tuple[Array, Array]:
+    """Ends of the 90 % credible interval of the entropy in bits, (N,) each: of a beta with its mean and variance.
+
+    The beta lies on [0, log2 C]. From three votes on, tails hold 4 to 6 % of what is drawn on average, and 15 %
+    at the worst; with one vote in all, 8 % on average lie below the interval.
+    """
+    largest = np.log(alpha.shape[-1])
+    if largest == 0:
+        return np.zeros(len(alpha)), np.zeros(len(alpha))
+    mean, variance = entropy_moments(alpha)
+    share = np.clip(mean / largest, 1e-9, 1 - 1e-9)
+    votes = np.maximum(share * (1 - share) * largest**2 / np.maximum(variance, 1e-14) - 1, LEAST)
+    low, high = (betaincinv(share * votes, (1 - share) * votes, tail) * largest / np.log(2) for tail in TAILS)
     return low, high
 
 
-def entropy_draws(alpha: Array, ids: Sequence[str], count: int = ENTROPY_DRAWS) -> Iterator[tuple[slice, Array]]:
-    """Yield rows, some at once, and draws (rows, count) of their entropy in bits from Dir(alpha), alpha (N, C)."""
-    for start in range(0, len(alpha), ROWS_AT_ONCE):
-        some = slice(start, start + ROWS_AT_ONCE)
-        yield some, entropy(np.stack([_draw(row, id, count) for row, id in zip(alpha[some], ids[some], strict=True)]))
-
-
-def _draw(alpha: Array, id: str, count: int) -> Array:
-    """Distributions (count, C) from Dir(alpha), the same for the same utterance."""
-    rng = np.random.default_rng(zlib.crc32(id.encode()))
-    return rng.dirichlet(np.maximum(alpha, 1e-6), count)
+def entropy_moments(alpha: Array) -> tuple[Array, Array]:
+    """Mean and variance (N,) in nats of the entropy of draws from Dir(alpha) (N, C); source: Wolpert and Wolf 1995."""
+    alpha = np.maximum(alpha, LEAST)
+    total = alpha.sum(-1)
+    one, shared = digamma(alpha + 1) - digamma(total + 2)[:, None], zeta(2, total + 2)
+    two = (one + 1 / (alpha + 1)) ** 2 + zeta(2, alpha + 2)
+    weighted, squares = alpha * one, (alpha**2).sum(-1)
+    pairs = weighted.sum(-1) ** 2 - (weighted**2).sum(-1) - shared * (total**2 - squares)
+    same = (alpha * (alpha + 1) * two).sum(-1) - shared * (squares + total)
+    mean = digamma(total + 1) - (alpha * digamma(alpha + 1)).sum(-1) / total
+    return mean, (pairs + same) / (total * (total + 1)) - mean**2

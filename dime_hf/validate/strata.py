@@ -10,7 +10,8 @@ that were put in levels by three votes even their order may turn. The paper's te
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,12 +20,13 @@ from dime_hf.distribution import TIE, Array, as_counts, entropy, normalize
 from dime_hf.errors import DistributionError
 from dime_hf.evidence import Interval
 from dime_hf.evidence.intervals import LEVEL, Clusters, jackknife
-from dime_hf.pool.uncertainty import ENTROPY_DRAWS, entropy_draws
 from dime_hf.score import LEVELS, ambiguity_levels
 from dime_hf.score.metrics import METRICS, Pairs, check_names, metric_sums, metric_values
 from dime_hf.score.scoring import ROW_DEFAULT
 
 TERCILES = (1 / 3, 2 / 3)
+ENTROPY_DRAWS = 200
+ROWS_AT_ONCE = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +129,7 @@ def strata(alpha: ArrayLike, ids: Sequence[str], *, draws: int = ENTROPY_DRAWS) 
     if draws < 3:
         raise DistributionError(f"`draws` must be at least 3, not {draws}")
     drawn = np.empty((len(posterior), draws), np.float32)
-    for rows, bits in entropy_draws(posterior, ids, draws):
+    for rows, bits in _entropy_draws(posterior, ids, draws):
         drawn[rows] = bits
     low, high = (float(cut) for cut in np.quantile(drawn.ravel(), TERCILES))
     below, under = (drawn <= low).mean(-1), (drawn <= high).mean(-1)
@@ -142,6 +144,17 @@ def strata(alpha: ArrayLike, ids: Sequence[str], *, draws: int = ENTROPY_DRAWS) 
         misassigned={name: _mean(wrong[level == place]) for place, name in enumerate(LEVELS)},
         misassigned_overall=float(wrong.mean()),
     )
+
+
+def _entropy_draws(alpha: Array, ids: Sequence[str], count: int) -> Iterator[tuple[slice, Array]]:
+    """Yield rows, some at once, and draws (rows, count) of their entropy in bits, the same for the same utterance."""
+    for start in range(0, len(alpha), ROWS_AT_ONCE):
+        some = slice(start, start + ROWS_AT_ONCE)
+        seeds = [zlib.crc32(id.encode()) for id in ids[some]]
+        drawn = [
+            np.random.default_rng(seed).dirichlet(row, count) for seed, row in zip(seeds, alpha[some], strict=True)
+        ]
+        yield some, entropy(np.stack(drawn))
 
 
 def stratified_scores(

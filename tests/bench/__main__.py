@@ -10,6 +10,7 @@ import datasets
 from tests.bench import elicitation
 from tests.bench.annotate_run import annotate_flat
 from tests.bench.corpora import iemocap_labels
+from tests.bench.crema import crema_pooling
 from tests.bench.evidence import bootstrap_10k, metrics_vs_row_loop
 from tests.bench.floor import share_of_floor
 from tests.bench.msp import msp2_labels, second_load
@@ -36,6 +37,7 @@ def main() -> None:
             "{name:<36}{ours:>12.5f}{baseline:>12.5f}{ratio:>9.2f}  {unit} ({n:,})".format(**row),
             flush=True,
         )
+    crema_pooling()
     if elicitation.CHECKPOINT:
         elicitation.report()
     RESULTS.write_text(json.dumps(rows, indent=2) + "\n")
