@@ -194,31 +194,31 @@ def test_what_cannot_be_planned_is_named(ask, message):
 @pytest.mark.parametrize("method", ["fitted", "calibrated"])
 def test_a_study_pools_as_cross_pool_does(method):
     proxies = (Proxy("a", 4.0, draws=5, failures=0.2), Proxy("b", 2.0))
-    corpus = Study(utterances=150, speakers=12, proxies=proxies, speaker_votes=20.0).corpus(1)
-    totals = cross_fitted(corpus, method)
+    corpus = Study(utterances=150, speakers=6, proxies=proxies, speaker_votes=20.0).corpus(1)
+    totals = cross_fitted(corpus, method, folds=2)
     for total, name in zip(totals, (method, "prior"), strict=True):
-        labels = np.array(cross_pool(corpus.dataset(), get_pooler(name))["soft_label"])
+        labels = np.array(cross_pool(corpus.dataset(), get_pooler(name), folds=2)["soft_label"])
         np.testing.assert_allclose(total / total.sum(-1, keepdims=True), labels, atol=1e-6)
 
 
 def test_simulated_power_grows_with_what_a_proxy_is_worth_and_is_the_formulas():
     worthless, good = (
-        simulated_power(Study(utterances=400, proxies=(Proxy(votes=votes),)), corpora=40) for votes in (0, 3)
+        simulated_power(Study(utterances=400, proxies=(Proxy(votes=votes),)), corpora=25) for votes in (0, 3)
     )
     assert worthless.power <= 0.2 < good.power
     assert abs(worthless.gain) < 0.003 < good.gain
-    assert (good.low, good.high) == tuple(scipy.stats.binomtest(good.helps, 40).proportion_ci(0.95))
-    assert f'"helps" in {good.helps} of 40' in str(good)
+    assert (good.low, good.high) == tuple(scipy.stats.binomtest(good.helps, 25).proportion_ci(0.95))
+    assert f'"helps" in {good.helps} of 25' in str(good)
     pilot = Study(utterances=4000, speakers=40, proxies=(Proxy(votes=3),), annotators=4).corpus(7)
     ours, control = (total / total.sum(-1, keepdims=True) for total in cross_fitted(pilot, "fitted"))
     spread = Spread.read(ours, control, pilot.reference, pilot.speakers)
     predicted = spread.power(good.gain, speakers=10, utterances=400, votes=1)
-    assert scipy.stats.binomtest(good.helps, 40, predicted).pvalue > 1e-4
+    assert scipy.stats.binomtest(good.helps, 25, predicted).pvalue > 1e-4
 
 
 def test_more_reference_votes_find_more_by_simulation():
     study = Study(proxies=(Proxy(votes=2),))
-    table = simulated_table(study, utterances=(300,), speakers=(6,), votes=(1, 8), corpora=40)
+    table = simulated_table(study, utterances=(300,), speakers=(6,), votes=(1, 8), corpora=25)
     few, many = table.rows
     assert few.power < many.power
     assert many.low <= many.power <= many.high

@@ -81,9 +81,9 @@ def test_intervals_that_ignore_speakers_are_caught(monkeypatch):
         return dataclasses.replace(corpus, speakers=tuple(f"s{n}" for n in range(len(corpus.speakers))))
 
     monkeypatch.setattr(Study, "corpus", without_speakers)
-    study = Study(750, speakers=5, proxies=(Proxy(votes=2),), speaker_votes=1.0)
+    study = Study(3000, speakers=3, proxies=(Proxy(votes=2),), speaker_votes=0.5)
     measure, bound = functools.partial(verdicts.clustered, study), {"covered": Bound(low=0.93)}
-    (rate,) = found(Experiment("blind", measure, bound), 60)
+    (rate,) = found(Experiment("blind", measure, bound), 30)
     assert rate.fails, rate
 
 

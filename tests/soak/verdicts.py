@@ -22,16 +22,18 @@ import numpy as np
 import scipy.stats
 
 from dime_hf import columns
-from dime_hf.distribution import entropy, normalize
+from dime_hf.distribution import Array, entropy, normalize
 from dime_hf.evidence import verdict
 from dime_hf.pool import FittedPooler, get_pooler, pool
 from dime_hf.pool.panel import Training
+from dime_hf.score import squared_score
 from dime_hf.simulation import Proxy, Simulation
 from dime_hf.validate.study import Study, judge, panel_of
 
 PRIOR = (0.4, 0.3, 0.2, 0.1)
 ALWAYS_WRONG = tuple(map(tuple, np.roll(np.eye(4), 1, axis=0).tolist()))  # says the next class
 IEMOCAP = 10_039  # utterances
+ROWS = 240_000  # that a true difference is averaged over
 LEVEL = 0.999  # of the interval of a measured mean
 
 Measure = Callable[[int], Mapping[str, float]]
@@ -128,7 +130,7 @@ def credible(study: Study, seed: int) -> dict[str, float]:
     return {"shares": float(inside[0].mean()), "entropies": float(inside[1].mean())}
 
 
-def known_labels(corpus: Simulation, study: Study) -> tuple[np.ndarray, np.ndarray]:
+def known_labels(corpus: Simulation, study: Study) -> tuple[Array, Array]:
     """Labels by the strengths that the corpus was made with, and without its proxy: nothing is fitted."""
     base = corpus.counts + study.strength * np.array(PRIOR)
     return normalize(base + study.proxies[0].votes * corpus.answers[:, 0]), normalize(base)
@@ -136,12 +138,12 @@ def known_labels(corpus: Simulation, study: Study) -> tuple[np.ndarray, np.ndarr
 
 @functools.lru_cache
 def true_difference(study: Study) -> float:
-    """The difference in squared score over a great many speakers."""
-    many = dataclasses.replace(study, speakers=4000, utterances=4000 * study.utterances // study.speakers)
+    """The difference in squared score over a great many speakers, by the truth."""
+    each = study.utterances // study.speakers
+    many = dataclasses.replace(study, speakers=ROWS // each, utterances=ROWS // each * each)
     corpus = many.corpus(seed=10**6)
-    ours, control = known_labels(corpus, many)
-    return float(np.mean(((ours**2).sum(-1) - 2 * (ours * corpus.truth).sum(-1))
-                         - ((control**2).sum(-1) - 2 * (control * corpus.truth).sum(-1))))  # fmt: skip
+    ours, control = (squared_score(labels, corpus.truth) for labels in known_labels(corpus, many))
+    return float((ours - control).mean())
 
 
 def clustered(study: Study, seed: int) -> dict[str, float]:
