@@ -60,9 +60,9 @@ class Study:
 
 def judge(corpus: Simulation, method: str, alpha: float = ALPHA) -> Verdict:
     """The verdict on labels pooled by `method` against those pooled by `prior`, on the corpus's held-out votes."""
-    ours, control = cross_fitted(corpus, method)
     if corpus.reference is None:
         raise DistributionError("`corpus` has no held-out votes: take `corpus.held_out(keep)`")
+    ours, control = cross_fitted(corpus, method)
     return verdict(normalize(ours), corpus.reference, corpus.speakers, normalize(control), alpha=alpha)
 
 
