@@ -171,7 +171,7 @@ GOOD = {"helps": Bound(low=0.9), "hurts": Bound(high=0.025)}
 
 
 def verdict_experiments(method: str, utterances: int, every: int) -> Iterator[Experiment]:
-    """Verdicts on proxies of all kinds; speakers differ in half of them, as much as ten votes tell."""
+    """Verdicts on proxies of all kinds; speakers differ in half of them (ten votes tell), on half the corpora."""
     constant = Proxy(votes=0, bias=(PRIOR,) * 4)
     off = Proxy(votes=0, bias=((0.1, 0.1, 0.1, 0.7),) * 4)
     large = utterances >= IEMOCAP
@@ -189,7 +189,8 @@ def verdict_experiments(method: str, utterances: int, every: int) -> Iterator[Ex
     )
     for name, proxy, speaker_votes, shuffle, bounds in kinds:
         study = Study(utterances=utterances, proxies=(proxy,), method=method, speaker_votes=speaker_votes)
-        yield Experiment(f"{method}, {name}", functools.partial(says, study, shuffle), bounds, every)
+        measure = functools.partial(says, study, shuffle)
+        yield Experiment(f"{method}, {name}", measure, bounds, every if speaker_votes is None else 2 * every)
 
 
 def strength_experiments(utterances: int) -> Iterator[Experiment]:
