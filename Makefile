@@ -29,7 +29,7 @@ bench: install
 	$(BIN)/python -m tests.bench
 
 soak: install
-	$(BIN)/python -m tests.soak --runs 60
+	$(BIN)/python -m tests.soak --runs 60 --corpora 500
 
 fuzz: install
 	$(BIN)/python -m tests.fuzz --seconds 180

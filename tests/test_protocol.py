@@ -13,7 +13,7 @@ from dime_hf.pool import pool
 from dime_hf.protocol import compare_protocols, own_labels, score_labels
 from dime_hf.score import row_scores
 from dime_hf.simulation import Proxy, simulate
-from tests.bench.pool import held_out, read_votes, with_answers
+from tests.bench.crema import read_votes
 from tests.places import DATA
 
 
@@ -148,17 +148,23 @@ def test_what_else_is_refused(pooled):
         compare_protocols(labels, {}, test)
 
 
+def drawn(counts):
+    """The answer of a proxy that drew these votes."""
+    votes = np.repeat(np.arange(len(counts)), counts.astype(int)).tolist()
+    shares = (counts / counts.sum()).tolist()
+    return {"proxy": "face", "order": [], "distribution": shares, "draws": votes, "votes": float(len(votes)),
+            "off_option": 0.0, "status": "ok", "error": None}  # fmt: skip
+
+
 @pytest.mark.skipif(not (DATA / "crema_d").exists(), reason="CREMA-D's votes are not here")
 def test_the_paper_s_protocol_flatters_equal_weights_on_real_votes():
     """method.md 2.1: three votes and a mismatched panel look five times better against labels of their own."""
     voice, other = read_votes(DATA / "crema_d")
-    corpus = with_answers(voice, [other["face"]])
-    kept, reference = held_out(voice, 3, 0)
-    test = corpus.remove_columns(["vote_counts"]).add_column(
-        "vote_counts", kept.tolist(), feature=corpus.features["vote_counts"]
+    held = hold_out_votes(voice, keep=3)
+    face = dict(zip(voice["id"], other["face"], strict=True))
+    test = held.add_column(
+        "answers", [[drawn(face[id])] for id in held["id"]], feature=columns.answers_feature(columns.classes(held))
     )
-    test = test.add_column("reference_counts", reference.tolist(), feature=corpus.features["vote_counts"])
-    test = test.select(np.flatnonzero(reference.sum(-1) > 0))
     labels = {name: pool(test, get_pooler(name)) for name in ("human", "equal")}
     own = {name: own_labels(test, get_pooler(name)) for name in labels}
     found = compare_protocols(labels, own, test, metrics=["js_divergence"])

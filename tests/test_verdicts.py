@@ -9,10 +9,10 @@ import scipy.stats
 
 from dime_hf import columns, get_pooler
 from dime_hf.evidence import verdict
-from dime_hf.pool.panel import Panel, as_batch
+from dime_hf.pool.panel import Training
 from dime_hf.simulation import Proxy
 from dime_hf.validate.study import Study, cross_fitted
-from tests.bench.pool import held_out, read_votes, with_answers
+from tests.bench.crema import held_out, panel_of, read_votes
 from tests.soak import verdicts
 from tests.soak.verdicts import GOOD, USELESS, Bound, Experiment, Rate, rates
 
@@ -115,13 +115,12 @@ def crema(crema_d):
     Both have the answers of a stand-in panel: the voters on the face.
     """
     voice, other = read_votes(crema_d)
-    corpus = with_answers(voice, [other["face"]])
+    panel, groups = panel_of(np.array(voice[columns.VOTE_COUNTS]), [other["face"]]), np.array(voice[columns.SPEAKER])
     kept, reference = held_out(voice, 3, 0)
-    train = np.unique(voice[columns.SPEAKER], return_inverse=True)[1] % 2 == 0
+    train = np.unique(groups, return_inverse=True)[1] % 2 == 0
     test = ~train & (reference.sum(-1) > 0)
-    panel = Panel.read(as_batch(corpus.select(np.flatnonzero(test)).with_format("arrow")[:]))
-    train = corpus.select(np.flatnonzero(train))
-    return train, dataclasses.replace(panel, human=kept[test]), reference[test]
+    training = Training(panel.select(train), groups[train], ())
+    return training, dataclasses.replace(panel.select(test), human=kept[test]), reference[test]
 
 
 @pytest.mark.parametrize("method", ["prior", "fitted", "calibrated"])
@@ -130,8 +129,8 @@ def test_held_out_votes_on_real_clips_are_as_likely_as_predicted(crema, method):
 
     Measured: .902 by `prior`, .905 by `fitted`, .897 by `calibrated`; with all votes counted twice .881 to .885.
     """
-    train, panel, reference = crema
-    total = get_pooler(method).fit(train).total_votes(panel)
+    training, panel, reference = crema
+    total = get_pooler(method).fit_votes(training).total_votes(panel)
     assert len(reference) > 3500
     assert 0.889 < predictive_coverage(total, reference) < 0.911
     assert predictive_coverage(2 * total, reference) < 0.889

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 import scipy.stats
-from numpy.typing import NDArray
 
 from dime_hf.distribution import Array, normalize
 from dime_hf.errors import DistributionError
@@ -71,11 +70,15 @@ def cross_fitted(corpus: Simulation, method: str, folds: int = FOLDS) -> tuple[A
 
     Without the intervals that `cross_pool` adds, which take most of its time.
     """
-    panel, fit = panel_of(corpus), _fitter(corpus, method)
+    judged = get_pooler(method)
+    if not isinstance(judged, FittedPooler | CalibratedPooler):
+        raise DistributionError(f"`method` must be 'fitted' or 'calibrated', compared to 'prior', not {method!r}")
+    panel, groups = panel_of(corpus), np.array(corpus.speakers)
     fold = np.unique(corpus.speakers, return_inverse=True)[1] % folds
     ours, control = np.zeros_like(panel.human), np.zeros_like(panel.human)
     for inside in (fold == number for number in np.unique(fold)):
-        pooler, some = fit(~inside), panel.select(inside)
+        pooler = judged.fit_votes(Training(panel.select(~inside), groups[~inside], ()))
+        some = panel.select(inside)
         ours[inside] = pooler.total_votes(some)
         control[inside] = PriorPooler(pooler.prior, pooler.strength).total_votes(some)
     return ours, control
@@ -88,18 +91,6 @@ def panel_of(corpus: Simulation) -> Panel:
     answers = corpus.answers * corpus.answered[..., None]
     names = tuple(proxy.name for proxy in corpus.proxies)
     return Panel(corpus.counts, names, answers, votes, drawn, np.zeros((len(answers), 0)))
-
-
-def _fitter(corpus: Simulation, method: str) -> Callable[[NDArray[np.bool_]], PriorPooler]:
-    """A function that fits `method` on some utterances (N,) of a corpus."""
-    pooler = get_pooler(method)
-    if isinstance(pooler, FittedPooler):
-        panel, groups = panel_of(corpus), np.array(corpus.speakers)
-        return lambda rows: pooler.fit_votes(Training(panel.select(rows), groups[rows], ()))
-    if isinstance(pooler, CalibratedPooler):
-        dataset = corpus.dataset()
-        return lambda rows: pooler.fit(dataset.select(np.flatnonzero(rows)))
-    raise DistributionError(f"`method` must be 'fitted' or 'calibrated', to be judged against 'prior', not {method!r}")
 
 
 @dataclasses.dataclass(frozen=True)
