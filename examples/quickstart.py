@@ -31,6 +31,7 @@ from dime_hf.augment import DimeAug, augment
 from dime_hf.corpora import toy
 from dime_hf.corpora.policy import Tally
 from dime_hf.pool import cross_pool, get_pooler, pool
+from dime_hf.protocol import score_labels
 from dime_hf.report import level_table, plot_scores, score_rows, score_table
 from dime_hf.score import ambiguity_levels, prior
 
@@ -97,6 +98,7 @@ def main() -> None:
 
     print("\n6. Score, against votes of humans that nothing above has seen")
     pooled["fitted"].save_to_disk(out / "test")
+    held = test
     predictions, test = comparable(predictions, test)
     references, controls = {"human": np.asarray(test[columns.REFERENCE_COUNTS])}, {}
     if is_toy:
@@ -109,6 +111,10 @@ def main() -> None:
         print("\nSquared score against the held-out humans, by the ambiguity of the votes that labels saw (rows):")
         print(level_table(predictions, references["human"], ambiguity_levels(test[columns.VOTE_COUNTS])))
     print("\n".join([HOW_TO_READ, *([] if few else [HOW_TO_READ_MODEL]), *([HOW_TO_READ_TRUTH] if is_toy else [])]))
+    judged = score_labels(
+        {name: pooled[name] for name in ("fitted", "prior")}, held, control="prior", verdict_on="fitted"
+    )
+    print(f"Verdict, 'fitted' against 'prior': {judged.verdict}")
     print(HOW_MANY_SPEAKERS.format(len(set(test[columns.SPEAKER]))))
     (out / "scores.json").write_text(json.dumps({"rows": rows, "controls": control_rows}, indent=2) + "\n")
     plot_scores(rows, out / "scores.png", control_rows)

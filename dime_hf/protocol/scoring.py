@@ -92,7 +92,9 @@ def _difference(row: ScoredLabels) -> str:
     if row.against_control is None:
         return ""
     gap = row.against_control.difference
-    p = "(the verdict's)" if row.p_holm is None else f"p = {row.p_holm:.2g}"
+    p = "(the verdict's)"
+    if row.p_holm is not None:
+        p = f"p = {row.p_holm:.2g}" if row.p_holm > 1e-4 else "p < 1e-4"
     return f"   {gap.estimate:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}] {p}"
 
 
