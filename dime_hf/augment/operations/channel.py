@@ -47,8 +47,8 @@ class Room(Sound):
     """
 
     name = "room"
-    longest: float = 0.5
-    least_direct: float = 6.0
+    longest: float = 0.4
+    least_direct: float = 10.0
 
     def __post_init__(self) -> None:
         require_range(self, "longest", self.longest, 0.1, 10)

@@ -51,12 +51,13 @@ class TextNoise(Words):
 
     def words(self, text: str, parameters: Parameters) -> str:
         rng, written = seeded(self, parameters), []
-        for word in text.split():
-            draws, filler = rng.random(2), parameters["fillers"][rng.integers(len(parameters["fillers"]))]
-            word = _restyled(word, parameters["lower"], parameters["bare"])
-            speakable = bool(word) and not _bracketed(word)
-            written += [filler] * (speakable and draws[0] < parameters["filler_rate"])
-            written += [word] * (1 + (speakable and draws[1] < parameters["repeat_rate"]))
+        for word in (_restyled(word, parameters["lower"], parameters["bare"]) for word in text.split()):
+            speakable = bool(_core(word)) and not _bracketed(word)
+            if speakable and rng.random() < parameters["filler_rate"]:
+                written.append(parameters["fillers"][int(rng.integers(len(parameters["fillers"])))])
+            if speakable and rng.random() < parameters["repeat_rate"]:
+                written.append(word)
+            written.append(word)
         return " ".join(filter(None, written)) or text
 
 
@@ -176,7 +177,7 @@ def _restyled(word: str, lower: bool, bare: bool) -> str:
 
 
 def _bracketed(word: str) -> bool:
-    return word.startswith(("[", "(", "<"))
+    return word.startswith(("[", "(", "<")) or word.endswith(("]", ")", ">"))
 
 
 def _core(word: str) -> str:
