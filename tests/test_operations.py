@@ -8,13 +8,12 @@ import random
 import subprocess
 import sys
 
-import audiomentations
 import librosa
 import numpy as np
 import pytest
 import scipy.signal
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -46,7 +45,8 @@ from tests.places import DATA
 
 RATE = 16_000
 WORDS = "Oh no, don't you 'dare' go there! [LAUGHTER] It's half-past seven."
-SPEAKERS = ("03a01Fa", "08a01Wc", "09a02Wb", "10b02Wb", "12a01Nb", "15b09Nb")  # recordings of six
+SPEAKERS = ("03a01Fa", "08a01Wc", "09a02Wb", "10b02Wb", "15b09Nb")  # recordings of five
+STYLE = {"lower": False, "bare": False, "filler_rate": 0.0, "repeat_rate": 0.0, "fillers": ["um"], "seed": 0}
 own = [
     Synonyms(synonyms={"go": ["walk"], "seven": ["7"]}),
     Paraphrase(generate=lambda texts: [t[::-1] for t in texts]),
@@ -56,7 +56,7 @@ EVERY = [*OPERATIONS.values(), *own]
 
 @pytest.fixture(scope="module")
 def clips():
-    """Six speakers of EmoDB, 1.6 to 2.9 seconds each, normalised to full scale."""
+    """Five speakers of EmoDB, 1.6 to 2.9 seconds each, normalised to full scale."""
     folder = DATA / "emodb" / "wav"
     if not folder.is_dir():
         pytest.skip(f"no EmoDB in {folder} (set DIME_HF_DATA to the folder that has it)")
@@ -88,6 +88,7 @@ def by_name(operation):
 
 
 @pytest.mark.parametrize("operation", EVERY, ids=by_name)
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_drawn_parameters_are_json_and_accepted(operation, seed):
     parameters = operation.draw(np.random.default_rng(seed))
@@ -97,6 +98,7 @@ def test_drawn_parameters_are_json_and_accepted(operation, seed):
 
 
 @pytest.mark.parametrize("operation", EVERY, ids=by_name)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_weights_keep_the_mass(operation, data):
     """The label is a distribution between those of the parents, class by class."""
@@ -136,8 +138,11 @@ FRESH = """
 import hashlib, numpy as np
 from dime_hf.augment.operations import OPERATIONS, Utterance
 samples = (0.1 * np.random.default_rng(0).standard_normal(8000)).astype(np.float32)
-made = [o.apply([Utterance(samples, "so it is")] * o.parents, o.draw(np.random.default_rng(1))) for o in OPERATIONS.values()]
-digest = hashlib.sha256(b"".join(one.samples.tobytes() + one.text.encode() for one in made)).hexdigest()
+digest = hashlib.sha256()
+for operation in OPERATIONS.values():
+    parents = [Utterance(samples, "so it is")] * operation.parents
+    made = operation.apply(parents, operation.draw(np.random.default_rng(1)))
+    digest.update(made.samples.tobytes() + made.text.encode())
 """
 
 
@@ -145,9 +150,9 @@ def test_other_processes_make_the_same_bits():
     here = {}
     exec(FRESH, here)
     output = subprocess.run(
-        [sys.executable, "-c", f"{FRESH}print(digest)"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", f"{FRESH}print(digest.hexdigest())"], capture_output=True, text=True, check=True
     )
-    assert output.stdout.strip() == here["digest"]
+    assert output.stdout.strip() == here["digest"].hexdigest()
 
 
 @pytest.mark.parametrize("operation", EVERY, ids=by_name)
@@ -195,8 +200,7 @@ def test_names():
         (Room, {"decay": 0.4, "direct": 10.0, "seed": 1}, "direct", 3.0),
         (Mask, {"frequency": 2000.0, "octaves": 1 / 3, "gap": 0.05, "at": 0.5}, "gap", 0.2),
         (Mask, {"frequency": 2000.0, "octaves": 1 / 3, "gap": 0.05, "at": 0.5}, "frequency", 300.0),
-        (TextNoise, {"lower": True, "bare": True, "filler_rate": 0.1, "repeat_rate": 0.1, "fillers": ["um"], "seed": 1},
-         "repeat_rate", 0.3),
+        (TextNoise, {**STYLE, "repeat_rate": 0.1}, "repeat_rate", 0.3),
     ],
 )  # fmt: skip
 def test_parameters_beyond_the_safe_bounds_are_refused(operation, safe, parameter, beyond):
@@ -225,7 +229,7 @@ def test_wider_bounds_are_asked_for_by_name():
     for construct in (
         lambda: Tempo(most=0.9), lambda: Pitch(most=-1), lambda: Gain(softer=-1), lambda: Room(longest=0),
         lambda: Background(least_snr=float("nan")), lambda: Mask(widest=3), lambda: TextNoise(most=2),
-        lambda: Concatenate(longest_fade=0.01), lambda: Perturb(most=0), lambda: Perturb(operations=(Tempo(), Tempo())),
+        lambda: Concatenate(longest_fade=0.01), lambda: Perturb(most=0), lambda: Perturb(operations=(Tempo(),) * 2),
         lambda: Codec(codecs=()), lambda: Codec(codecs=("mp4",)), lambda: TextNoise(fillers=()),
     ):  # fmt: skip
         with pytest.raises(DistributionError):
@@ -290,6 +294,7 @@ def test_level_is_kept_below_full_scale(clips, operation):
 
 @pytest.mark.parametrize(("name", "value"), [("rate", 0.93), ("rate", 1.07), ("semitones", 0.4)])
 def test_tempo_and_pitch_are_those_of_audiomentations(clips, name, value):
+    audiomentations = pytest.importorskip("audiomentations")
     if name == "rate":
         theirs = audiomentations.TimeStretch(leave_length_unchanged=False, p=1.0)
         ours = Tempo()
@@ -300,6 +305,13 @@ def test_tempo_and_pitch_are_those_of_audiomentations(clips, name, value):
     for clip in clips[:2]:
         expected, made = theirs(clip / 2, RATE), applied(ours, clip / 2, **{name: value}).samples
         np.testing.assert_allclose(made, expected * (level(clip / 2) / level(expected)), atol=1e-6)
+
+
+def test_a_missing_library_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "python_stretch", None)
+    for name, parameters in (("tempo", {"rate": 1.0}), ("pitch", {"semitones": 0.1})):
+        with pytest.raises(DistributionError, match=r"pip install dime_hf\[augment\]"):
+            applied(OPERATIONS[name], speech(), **parameters)
 
 
 def test_gain_is_exact_and_stops_at_full_scale(clips):
@@ -342,7 +354,7 @@ def test_a_room_has_its_decay_and_its_direct_sound(decay, direct):
     impulse[0] = 0.5
     response = applied(Room(), impulse, decay=decay, direct=direct, seed=2).samples.astype(np.float64)
     assert 20 * np.log10(response[0] / np.linalg.norm(response[1:])) == pytest.approx(direct, abs=1e-3)
-    assert not response[1:40].any()
+    assert np.abs(response[1:40]).max() < 1e-9
     left = 10 * np.log10(np.cumsum(np.square(response[:0:-1]))[::-1])
     left -= left[0]
     fall = (left < -5) & (left > -25)
@@ -492,8 +504,6 @@ def test_perturb_refuses_unknown_and_repeated_steps():
 
 # words
 
-STYLE = {"lower": False, "bare": False, "filler_rate": 0.0, "repeat_rate": 0.0, "fillers": ["um"], "seed": 0}
-
 
 @pytest.mark.parametrize(
     ("style", "expected"),
@@ -518,6 +528,7 @@ def test_disfluencies_come_at_their_rate():
     assert list(dict.fromkeys(spoken)) == text.split()
 
 
+@settings(deadline=None)
 @given(text=st.text(max_size=60), seed=st.integers(0, 999))
 def test_text_noise_keeps_words_and_their_order(text, seed):
     parameters = dict(TextNoise().draw(np.random.default_rng(seed)), fillers=["∅"])
@@ -562,11 +573,11 @@ def test_paraphrases_are_asked_for_once():
         applied(elsewhere, speech(), "three")
     for reply in (["one"], "xy", [1, 2]):
         with pytest.raises(AnnotationError, match="a list of 2 texts"):
-            Paraphrase(generate=lambda texts, reply=reply: reply).ask(["a", "b"])
+            Paraphrase(generate=lambda _, reply=reply: reply).ask(["a", "b"])
 
 
 def test_a_text_generation_pipeline_paraphrases():
-    """A real pipeline with a tiny model of random weights: batches of prompts in, one line each out, the same again."""
+    """A real pipeline with a tiny model of random weights: batches of prompts in, one line each out."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, pipeline
@@ -576,7 +587,7 @@ def test_a_text_generation_pipeline_paraphrases():
     bare.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bare, eos_token="<end>", pad_token="<end>", unk_token="<end>")
     torch.manual_seed(0)
-    config = GPT2Config(len(words), 64, n_embd=16, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0)
+    config = GPT2Config(vocab_size=len(words), n_embd=16, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0)
     generate = paraphrase_with(
         pipeline("text-generation", model=GPT2LMHeadModel(config).eval(), tokenizer=tokenizer, device="cpu"),
         prompt="say the same in other words {text}",
