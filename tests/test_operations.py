@@ -399,7 +399,7 @@ def test_recordings_as_background(tmp_path, clips):
     soundfile.write(tmp_path / "silence.flac", np.zeros(100), RATE)
     (tmp_path / "notes.txt").write_text("no sound")
     operation = RecordedBackground(folder=tmp_path)
-    assert operation.recordings() == ["rain/roof.wav", "silence.flac"]
+    assert operation.recordings == ["rain/roof.wav", "silence.flac"]
     drawn = [operation.draw(np.random.default_rng(seed)) for seed in range(20)]
     assert {parameters["recording"] for parameters in drawn} == {"rain/roof.wav", "silence.flac"}
     clip, start = clips[0] / 2, 0.25
@@ -457,7 +457,7 @@ def test_concatenate_refuses_what_it_cannot_do():
     one, usual = Utterance(noise(), "a"), {"fade": 0.03, "level_gap": 6.0}
     with pytest.raises(DistributionError, match="given 1"):
         Concatenate().apply([one], usual)
-    for bad in ({"fade": -0.1}, {"fade": 2.0}, {"fade": None}, {"level_gap": -1.0}):
+    for bad in ({"fade": 0.01}, {"fade": 2.0}, {"fade": None}, {"level_gap": -1.0}):
         with pytest.raises(DistributionError, match="`parameters`"):
             Concatenate().apply([one, one], {**usual, **bad})
     with pytest.raises(DistributionError, match="`durations`"):
@@ -497,6 +497,8 @@ def test_perturb_refuses_unknown_and_repeated_steps():
         ([{**step, "operation": "temp"}], "Did you mean 'tempo'"),
         ("tempo", "a list of steps"),
         ([{"operation": "tempo"}], "'rate' of 'tempo'"),
+        ([], "1 to 3 steps"),
+        ([{"operation": name, "parameters": {}} for name in ("tempo", "pitch", "room", "gain")], "not 4"),
     ):
         with pytest.raises(DistributionError, match=message):
             applied(Perturb(), speech(), steps=steps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 import os
 from collections.abc import Mapping, Sequence
@@ -116,9 +117,9 @@ class RecordedBackground(Sound):
         return {"snr": (self.least_snr, 40.0), "start": (0.0, 1.0)}
 
     def draw(self, rng: np.random.Generator) -> Parameters:
-        names = self.recordings()
-        return {**super().draw(rng), "recording": names[rng.integers(len(names))]}
+        return {**super().draw(rng), "recording": self.recordings[int(rng.integers(len(self.recordings)))]}
 
+    @functools.cached_property
     def recordings(self) -> list[str]:
         """Paths of all sound files in the folder and below it, sorted."""
         folder, endings = Path(self.folder), {f".{name.lower()}" for name in soundfile.available_formats()}
@@ -129,7 +130,7 @@ class RecordedBackground(Sound):
 
     def sound(self, samples: Samples, parameters: Parameters) -> Array:
         path = Path(self.folder) / str(parameters.get("recording"))
-        noise = audio.read(path)
+        noise = _recording(os.fspath(path))
         start = int(parameters["start"] * len(noise)) % len(noise)
         heard = np.resize(np.roll(noise, -start), len(samples))
         if not level(heard):
@@ -210,6 +211,11 @@ class Mask(Sound):
         start = int(parameters["at"] * (len(samples) - length))
         left[start : start + length] *= 1 - scipy.signal.windows.tukey(length, 0.2)
         return left
+
+
+@functools.lru_cache(maxsize=4)
+def _recording(path: str) -> Samples:
+    return audio.read(path)
 
 
 def _add(samples: Samples, noise: Array | Samples, snr: float) -> Array:

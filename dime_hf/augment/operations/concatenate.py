@@ -50,10 +50,10 @@ class Concatenate(Operation):
                 f"`parents`: {self.name!r} joins two utterances or more, and was given {len(parents)}"
             )
         fade, gap = (number(self, parameters, name) for name in ("fade", "level_gap"))
-        if not 0 <= fade <= 1 or gap < 0:
+        if not self.shortest_fade <= fade <= self.longest_fade or gap < 0:
             raise DistributionError(
-                f"`parameters`: 'fade' of {self.name!r} must lie in [0, 1] seconds and 'level_gap' be at least 0 dB, "
-                f"not {fade!r} and {gap!r}"
+                f"`parameters`: of {self.name!r}, 'fade' must lie in [{self.shortest_fade:g}, {self.longest_fade:g}] "
+                f"seconds and 'level_gap' be at least 0 dB, not {fade!r} and {gap!r}"
             )
         sounds = _levelled([parent.samples for parent in parents], gap)
         joined = sounds[0]

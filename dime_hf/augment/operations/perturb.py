@@ -64,6 +64,8 @@ class Perturb(LabelPreserving):
         steps = parameters.get("steps")
         if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
             raise DistributionError(f"`parameters`: 'steps' of {self.name!r} must be a list of steps, not {steps!r}")
+        if not 1 <= len(steps) <= self.most:
+            raise self.refusal("steps", len(steps), f"1 to {self.most} steps")
         names = [step.get("operation") for step in steps]
         if len({*names}) < len(names):
             raise DistributionError(f"`parameters`: {self.name!r} takes each operation once, not {names}")
