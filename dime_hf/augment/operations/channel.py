@@ -34,6 +34,7 @@ CODECS: Mapping[str, tuple[int, str, str]] = MappingProxyType(
         "mu_law": (8_000, "WAV", "ULAW"),
     }
 )
+SOUND_FILES = (".aif", ".aiff", ".flac", ".mp3", ".ogg", ".opus", ".wav")
 FIRST_REFLECTION = 0.0025  # seconds after the direct sound
 LOWEST_NOISE = 50.0  # Hz; below, coloured noise is as strong as there, or it would be all rumble
 
@@ -120,19 +121,26 @@ class RecordedBackground(Sound):
         return {**super().draw(rng), "recording": self.recordings[int(rng.integers(len(self.recordings)))]}
 
     @functools.cached_property
-    def recordings(self) -> list[str]:
-        """Paths of all sound files in the folder and below it, sorted."""
-        folder, endings = Path(self.folder), {f".{name.lower()}" for name in soundfile.available_formats()}
-        names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*") if path.suffix in endings)
+    def recordings(self) -> tuple[str, ...]:
+        """Paths of all sound files in the folder and below it, sorted; listed once."""
+        found = (path for path in Path(self.folder).rglob("*.*") if path.suffix.lower() in SOUND_FILES)
+        names = sorted(path.relative_to(self.folder).as_posix() for path in found)
         if not names:
-            raise AudioError(f"`folder`: {self.folder} has no sound files")
-        return names
+            raise AudioError(f"`folder`: {self.folder} has no sound files ({', '.join(SOUND_FILES)})")
+        return tuple(names)
+
+    def check(self, parameters: Parameters) -> None:
+        super().check(parameters)
+        if not isinstance(parameters.get("recording"), str):
+            raise DistributionError(
+                f"`parameters`: 'recording' of {self.name!r} must be the path of a file in `folder`"
+            )
 
     def sound(self, samples: Samples, parameters: Parameters) -> Array:
-        path = Path(self.folder) / str(parameters.get("recording"))
+        path = Path(self.folder) / parameters["recording"]
         noise = _recording(os.fspath(path))
         start = int(parameters["start"] * len(noise)) % len(noise)
-        heard = np.resize(np.roll(noise, -start), len(samples))
+        heard = noise.take(np.arange(start, start + len(samples)), mode="wrap")
         if not level(heard):
             raise AudioError(f"{path}: silent from {start / SAMPLING_RATE:.2f} s on, no background to add")
         return _add(samples, heard, parameters["snr"])

@@ -65,6 +65,7 @@ class TextNoise(Words):
 class Synonyms(Words):
     """Replace a `share` of the words, at most `most`, by one of their synonyms in a given mapping; `seed` says which.
 
+    The number of words is rounded up or down by chance, so that short utterances get their share on average.
     `synonyms` maps a word in lower case to others; case at the start of a word and punctuation around it stay. Give a
     mapping that keeps the mood: a thesaurus alone does not ("glad": "ecstatic").
     """
@@ -88,7 +89,7 @@ class Synonyms(Words):
     def words(self, text: str, parameters: Parameters) -> str:
         rng, written = seeded(self, parameters), text.split()
         known = [place for place, word in enumerate(written) if _core(word).lower() in self.synonyms]
-        chosen = rng.permutation(known)[: int(parameters["share"] * len(written))]
+        chosen = rng.permutation(known)[: int(parameters["share"] * len(written) + rng.random())]
         for place in chosen.tolist():
             others = self.synonyms[_core(written[place]).lower()]
             written[place] = _replaced(written[place], others[int(rng.integers(len(others)))])
@@ -101,10 +102,12 @@ class Paraphrase(Words):
 
     Every text is asked for once: `ask` asks for many in one batch, `apply` for those that are not in `answers` yet,
     which may be saved and given again. A paraphrase that has no words, or over `longest` times as many, is no answer:
-    the words stay, and `failures` counts them. `generate` never travels to other processes, `answers` do.
+    the words stay, and `failures` counts them. `generate` never travels to other processes, `answers` do; `model` is
+    what caches know it by, so name the checkpoint and the prompt.
     """
 
     name = "paraphrase"
+    model: str
     generate: Callable[[list[str]], list[str]] | None = None
     answers: dict[str, str | None] = dataclasses.field(default_factory=dict)
     longest: float = 3.0
@@ -129,7 +132,11 @@ class Paraphrase(Words):
                 "give one, or `ask` for them before the work is shared among processes"
             )
         said = self.generate(asked)
-        if isinstance(said, str) or len(said) != len(asked) or not all(isinstance(one, str) for one in said):
+        if (
+            not isinstance(said, (list, tuple))
+            or len(said) != len(asked)
+            or not all(isinstance(one, str) for one in said)
+        ):
             raise AnnotationError(f"`generate` must return a list of {len(asked)} texts, not {said!r:.200}")
         self.answers.update((text, self._accepted(text, one)) for text, one in zip(asked, said, strict=True))
 
