@@ -254,7 +254,7 @@ def semitones(samples):
 
 @pytest.fixture(scope="module")
 def melodies(clips):
-    return [semitones(clip) for clip in clips]
+    return [(clip, semitones(clip)) for clip in clips[:3]]
 
 
 @pytest.mark.parametrize(
@@ -270,9 +270,9 @@ def melodies(clips):
         ("mask", {"frequency": 1500.0, "octaves": 1 / 3, "gap": 0.05, "at": 0.4}, 0),
     ],
 )
-def test_f0_moves_as_promised(clips, melodies, name, parameters, shift):
+def test_f0_moves_as_promised(melodies, name, parameters, shift):
     """Median to a tenth of a semitone frame by frame; its median and range over the clip as well as pyin can tell."""
-    for clip, before in zip(clips, melodies, strict=True):
+    for clip, before in melodies:
         after = semitones(applied(OPERATIONS[name], clip, **parameters).samples)
         frames = np.round(np.arange(len(before)) / parameters.get("rate", 1)).astype(int)
         after = after[np.minimum(frames, len(after) - 1)]
