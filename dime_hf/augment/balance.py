@@ -50,7 +50,7 @@ class Balance:
     def plan(self) -> Plan:
         """Solve, round, and write down the rows."""
         masses, gains, notes = self._masses()
-        program = Program(masses, gains, self._capacity(), self._caps(), first=len(self.groups.size))
+        program = Program(masses, gains, self._capacity(), self._caps(), singles=len(self.groups.size))
         wanted = self.settings.wanted
         relaxed = program.relax(wanted)
         whole = round_copies(program, relaxed)

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sparse
-from scipy.optimize import OptimizeResult, linprog
+from numpy.typing import NDArray
+from scipy.optimize import linprog
 
 from dime_hf.distribution import Array
 from dime_hf.errors import PlanError
 
 EQUAL = 1e-8  # relative difference of imbalances that is no difference
+HELPS = 1e-7  # price of a candidate that is more than the solver's error
+FEW = 100  # limits that are not worth simplifying first
 COLUMNS = 20_000  # candidates that enter the program at a time
 
 
@@ -54,21 +56,33 @@ class Relaxed:
     capacity_prices: Array
 
 
+@dataclasses.dataclass(frozen=True)
+class _Solved:
+    """Copies (M,), their reduced costs (M,), the prices (K,) of the caps, and the smallest mass."""
+
+    copies: Array
+    costs: Array
+    cap_prices: Array
+    smallest: float
+
+
 class Program:
     """Candidates with `gains` (M, D), at most `capacity` (M,) copies of each, and `caps`; `base` (D,) is there already.
 
-    D are the classes, or classes by ambiguity level. Candidates from `first` on enter only where their prices say that
-    they help (column generation), which finds the same optimum.
+    D are the classes, or classes by ambiguity level. The first `singles` candidates draw on nothing but their own
+    capacity and may be held at it. With many candidates most are held at none or all of their copies, as the prices of
+    a sample say, the rest is solved, and those that the new prices contradict are let go, until there are none: the
+    same optimum.
     """
 
-    def __init__(self, base: Array, gains: sparse.csr_array, capacity: Array, caps: Sequence[Cap], first: int):
+    def __init__(self, base: Array, gains: sparse.csr_array, capacity: Array, caps: Sequence[Cap], singles: int):
         self.base, self.gains, self.capacity, self.caps = base, gains.T.tocsc(), capacity, tuple(caps)
         empty = sparse.csr_array((0, len(capacity)))
         self.matrix = sparse.csc_array(sparse.vstack([empty, *(cap.matrix for cap in caps)]))
         self.limit = np.concatenate([np.zeros(0), *(cap.limit for cap in caps)])
         self.per_row = np.concatenate([np.zeros(0), *(cap.per_row for cap in caps)])
-        self.rows = sparse.csc_array(sparse.vstack([self.gains, -self.gains, self.matrix]))
-        self.active = np.arange(len(capacity)) < max(first, COLUMNS)
+        self.holdable = np.where(np.arange(len(capacity)) < singles, capacity, 0)
+        self._costs = np.zeros(len(capacity))  # of the last solution
 
     def imbalance(self, copies: Array) -> float:
         """Largest over smallest of what `copies` (M,) make of the masses."""
@@ -77,71 +91,94 @@ class Program:
 
     def relax(self, wanted: float) -> Relaxed:
         """Return the copies of least imbalance, or those that bring it to `wanted`, in as few rows as can be."""
-        least, found = self._least(wanted)
+        least, best = self._least(wanted)
         reached = least <= wanted * (1 + EQUAL)
-        prices = np.zeros(len(self.limit)), np.zeros(len(self.capacity))
-        if not reached:  # an imbalance of U / L falls by the price of U - x L over L
-            prices[0][:] = -found.ineqlin.marginals[2 * len(self.base) :] / found.x[-2]
-            prices[1][self.active] = -found.upper.marginals[:-3] / found.x[-2]
         fewest = self._solve(least * (1 + 10 * EQUAL), fewest=True)
-        copies = np.clip(self._copies(fewest), 0, self.capacity)
-        return Relaxed(copies, self.imbalance(copies), reached, *prices)
+        copies = np.clip(fewest.copies, 0, self.capacity)
+        # an imbalance of U / L falls by the price of U - x L over L
+        worth = 0 if reached else 1 / best.smallest
+        return Relaxed(
+            copies, self.imbalance(copies), reached, best.cap_prices * worth, np.maximum(-best.costs, 0) * worth
+        )
 
-    def _least(self, wanted: float) -> tuple[float, OptimizeResult]:
-        tried, found = wanted, self._solve(wanted)
+    def _least(self, wanted: float) -> tuple[float, _Solved]:
+        tried, solved = wanted, self._solve(wanted)
         while True:
-            masses = self.base + self.gains @ self._copies(found)
-            reached = float(masses.max() / masses.min())
-            if reached <= wanted * (1 + EQUAL):
-                return wanted, found
-            if tried > wanted and reached >= tried * (1 - EQUAL):
-                return tried, found
-            tried, found = reached, self._solve(reached)
+            found = self.imbalance(solved.copies)
+            if found <= wanted * (1 + EQUAL):
+                return wanted, solved
+            if tried > wanted and found >= tried * (1 - EQUAL):
+                return tried, solved
+            tried, solved = found, self._solve(found)
 
-    def _copies(self, found: OptimizeResult) -> Array:
-        copies = np.zeros(len(self.capacity))
-        copies[self.active] = found.x[:-3]
-        return copies
-
-    def _solve(self, imbalance: float, fewest: bool = False) -> OptimizeResult:
+    def _solve(self, imbalance: float, fewest: bool = False) -> _Solved:
         """Minimise U - imbalance * L; or, with `fewest`, the rows where U <= imbalance * L."""
+        nearest, band = self._decided(imbalance, fewest), COLUMNS
+        free = np.zeros(len(self.capacity), dtype=bool)
+        free[nearest[:band]] = True
+        held = np.where(self._costs < 0, self.holdable, 0)
         while True:
-            found = self._solve_active(imbalance, fewest)
-            idle = np.flatnonzero(~self.active)
-            rows = len(self.base) * 2 + len(self.limit)
-            worth = fewest - self.rows[:, idle].T @ found.ineqlin.marginals[:rows] - found.eqlin.marginals[0]
-            if not (worth < -1e-7).any():
-                return found
-            self.active[idle[np.argsort(worth, kind="stable")[:COLUMNS]][np.sort(worth)[:COLUMNS] < -1e-7]] = True
+            solved = self._solve_free(free, held, imbalance, fewest)
+            if solved is None:
+                if free.all():
+                    raise PlanError("the program of the plan has no solution")  # no copies at all always are one
+                band *= 4
+                free[nearest[:band]] = True
+                continue
+            wrong = np.where(held > 0, solved.costs, -solved.costs) * ~free
+            worst = np.argsort(-wrong, kind="stable")[:COLUMNS]
+            if wrong[worst[0]] <= HELPS:
+                self._costs = solved.costs
+                return solved
+            free[worst[wrong[worst] > HELPS]] = True
 
-    def _solve_active(self, imbalance: float, fewest: bool) -> OptimizeResult:
-        size, count = len(self.base), int(self.active.sum())
-        ones, none = np.ones((size, 1)), np.zeros((size, 1))
-        # the last three variables are U, L and n, the number of new rows
-        beside = np.concatenate(
+    def _decided(self, imbalance: float, fewest: bool) -> NDArray[np.int64]:
+        """Candidates, those whose reduced costs leave it most open how many copies to make first; sets the costs."""
+        count = len(self.capacity)
+        if count > COLUMNS:
+            some = np.arange(count) % (-(-count // COLUMNS)) == 0
+            sample = self._solve_free(some, np.zeros(count), imbalance, fewest, share=some.mean())
+            self._costs = self._costs if sample is None else sample.costs
+        return np.argsort(np.abs(self._costs), kind="stable")
+
+    def _solve_free(
+        self, free: NDArray[np.bool_], held: Array, imbalance: float, fewest: bool, share: float = 1.0
+    ) -> _Solved | None:
+        """Solve for the `free` candidates, with the others' copies `held`; None where that cannot be.
+
+        With a `share`, what is there and the limits count by this much: the free ones stand for all.
+        The variables are copies of the free candidates, masses (D,), the number of new rows n, U and L.
+        """
+        places, size = np.flatnonzero(free), len(self.base)
+        copies = np.where(free, 0, held)
+        masses, count = sparse.eye_array(size), len(places)
+        below, above = np.stack([-np.ones(size), np.zeros(size)]), np.stack([np.zeros(size), np.ones(size)])
+        at_most = sparse.block_array(
             [
-                np.hstack([-ones, none, none]),
-                np.hstack([none, ones, none]),
-                np.stack([np.zeros_like(self.per_row)] * 2 + [-self.per_row], axis=1),
+                [self.matrix[:, places], None, -self.per_row[:, None], None],
+                [None, masses, None, below.T],
+                [None, -masses, None, above.T],
+                [None, None, None, np.array([[1, -imbalance]]) * float(fewest)],
             ]
         )
-        matrix = sparse.hstack([self.rows[:, np.flatnonzero(self.active)], beside])
-        limits = np.concatenate([-self.base, self.base, self.limit])
-        cost = np.array([*[float(fewest)] * count, *([0, 0] if fewest else [1, -imbalance]), 0])
-        if fewest:
-            matrix = sparse.vstack([matrix, _row([0] * count + [1, -imbalance, 0])])
-            limits = np.append(limits, 0)
-        bounds = np.stack([np.zeros(count + 3), np.append(self.capacity[self.active], [np.inf] * 3)], axis=1)
-        total = _row([1] * count + [0, 0, -1])
-        return _linprog(cost, A_ub=matrix.tocsr(), b_ub=limits, A_eq=total, b_eq=[0], bounds=bounds)
-
-
-def _row(values: Sequence[float]) -> sparse.csr_array:
-    return sparse.csr_array(np.array([values], dtype=float))
-
-
-def _linprog(cost: Array, **program: Any) -> OptimizeResult:
-    found = linprog(cost, method="highs", **program)
-    if found.status != 0:
-        raise PlanError(f"the program of the plan was not solved: {found.message}")
-    return found
+        equal = sparse.block_array(
+            [[self.gains[:, places], -masses, None], [np.ones((1, count)), None, np.array([[-1]])]]
+        )
+        found = linprog(
+            np.array([*[float(fewest)] * count, *[0] * (size + 1), *([0, 0] if fewest else [1, -imbalance])]),
+            A_ub=at_most.tocsr(),
+            b_ub=np.concatenate([self.limit * share - self.matrix @ copies, np.zeros(2 * size + 1)]),
+            A_eq=sparse.hstack([equal, sparse.csr_array((size + 1, 2))]).tocsr(),
+            b_eq=-np.append(self.base * share + self.gains @ copies, copies.sum()),
+            bounds=np.stack(
+                [np.zeros(count + size + 3), np.append(self.capacity[places], [np.inf] * (size + 3))], axis=1
+            ),
+            method="highs",
+            options={"presolve": len(self.limit) > FEW},
+        )
+        if found.status != 0:
+            return None
+        copies[places] = found.x[:count]
+        caps, equalities = found.ineqlin.marginals[: len(self.limit)], found.eqlin.marginals
+        costs = fewest - equalities[-1] - self.gains.T @ equalities[:-1] - self.matrix.T @ caps
+        return _Solved(copies, costs, -caps, float(found.x[-1]))
