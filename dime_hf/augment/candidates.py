@@ -92,8 +92,7 @@ class Pairs:
         """Id of every mix."""
         ids = utterances.ids
         return [
-            f"{ids[i]}+{ids[j]}#{name}"
-            for (i, j), name in zip(self.parents.tolist(), self.operations, strict=True)
+            f"{ids[i]}+{ids[j]}#{name}" for (i, j), name in zip(self.parents.tolist(), self.operations, strict=True)
         ]
 
     def labels(self, utterances: Parents) -> Array:

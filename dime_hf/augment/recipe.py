@@ -92,7 +92,9 @@ class DimeAug:
             raise PlanError(f"`operations` must name one or more, each once, not {self.operations}")
         for name in self.operations if self.recipe == BALANCE else ():
             if name != PERTURB and get_operation(name).parents != 2:
-                raise PlanError(f"`operations` has {name!r}, which a plan cannot choose: take 'perturb' or mixes of two")
+                raise PlanError(
+                    f"`operations` has {name!r}, which a plan cannot choose: take 'perturb' or mixes of two"
+                )
 
     @property
     def wanted(self) -> float:
