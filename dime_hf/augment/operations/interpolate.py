@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from dime_hf.augment.operations.base import Operation, Parameters, Utterance
+from dime_hf.augment.operations.preserving import number
 from dime_hf.distribution import Array
+from dime_hf.errors import DistributionError
 
 
 class Interpolate(Operation):
@@ -22,11 +24,18 @@ class Interpolate(Operation):
     def draw(self, rng: np.random.Generator) -> Parameters:
         return {"weight": float(rng.uniform())}
 
+    def _weight(self, parameters: Parameters) -> float:
+        weight = number(self, parameters, "weight")
+        if not 0 <= weight <= 1:
+            raise DistributionError(f"`parameters`: 'weight' of {self.name!r} must lie in [0, 1], not {weight!r}")
+        return weight
+
     def weights(self, durations: Sequence[float], parameters: Parameters) -> Array:
-        return np.array([1 - parameters["weight"], parameters["weight"]])
+        weight = self._weight(parameters)
+        return np.array([1 - weight, weight])
 
     def apply(self, parents: Sequence[Utterance], parameters: Parameters) -> Utterance:
         first, second = parents
-        length, weight = min(len(first.samples), len(second.samples)), parameters["weight"]
+        length, weight = min(len(first.samples), len(second.samples)), self._weight(parameters)
         samples = (1 - weight) * first.samples[:length] + weight * second.samples[:length]
         return Utterance(samples.astype(np.float32), (first if weight < 0.5 else second).text)
