@@ -160,13 +160,13 @@ class Balance:
         labels = np.concatenate([self.parents.labels[copied], self.labels[singles + chosen]])
         speakers = self.parents.speaker
         voices = np.append(speakers.of[copied], pairs.agreed(speakers.of))
-        rng_of, perturb = self.settings.seed, get_operation(PERTURB) if len(copied) else None
+        seed = self.settings.seed
         return {
             ID: names + pairs.ids(self.parents),
             PARENTS: [[ids[row]] for row in copied.tolist()] + [[ids[i], ids[j]] for i, j in pairs.parents.tolist()],
             PARENT_WEIGHTS: [[1.0]] * len(copied) + pairs.weights.tolist(),
             OPERATION: [PERTURB] * len(copied) + list(pairs.operations),
-            PARAMETERS: [as_json(perturb.draw(keyed_rng(rng_of, name))) for name in names]
+            PARAMETERS: [as_json(get_operation(PERTURB).draw(keyed_rng(seed, name))) for name in names]
             + [as_json(drawn) for drawn in pairs.parameters],
             SOFT_LABEL: labels,
             SPEAKER: [None if voice == UNKNOWN else speakers.names[voice] for voice in voices.tolist()],

@@ -106,7 +106,7 @@ class Pairs:
 
 
 def incidence(codes: Sequence[Places], size: int) -> sparse.csr_array:
-    """Which of `size` codes each of M candidates has: (size, M), 1 where one of its `codes` (each (M,)) is the row's."""
+    """Which of `size` codes each of M candidates has: (size, M), 1 where one of its `codes`, each (M,), is it."""
     candidates = np.concatenate([np.flatnonzero(code != UNKNOWN) for code in codes])
     rows = np.concatenate([code[code != UNKNOWN] for code in codes])
     matrix = sparse.coo_array((np.ones(len(rows)), (rows, candidates)), shape=(size, len(codes[0]))).tocsr()

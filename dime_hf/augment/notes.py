@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dime_hf.augment.program import Cap, Program, Relaxed
 from dime_hf.augment.rounding import Whole
@@ -20,7 +21,7 @@ def target_note(wanted: float, relaxed: Relaxed) -> str:
     return f"target not reached: {what} is the least that the caps allow, {wanted:.4f} was asked for"
 
 
-def binding_notes(program: Program, relaxed: Relaxed, singles: Array, copies: int) -> list[str]:
+def binding_notes(program: Program, relaxed: Relaxed, singles: NDArray[np.int64], copies: int) -> list[str]:
     """One line for each cap that keeps the imbalance from falling, with what raising it would bring.
 
     singles (G,): the number of utterances in each of the first G candidates; the rest are pairs.

@@ -67,7 +67,7 @@ class _Solved:
 
 
 class Program:
-    """Candidates with `gains` (M, D), at most `capacity` (M,) copies of each, and `caps`; `base` (D,) is there already.
+    """Candidates with `gains` (M, D), at most `capacity` (M,) copies of each, and `caps`; `base` (D,) is there.
 
     D are the classes, or classes by ambiguity level. The first `singles` candidates draw on nothing but their own
     capacity and may be held at it. With many candidates most are held at none or all of their copies, as the prices of

@@ -79,9 +79,8 @@ class DimeAug:
         self._check_operations()
 
     def _check_recipe(self) -> None:
-        defaults = {field.name: field.default for field in dataclasses.fields(self) if field.name not in OF_BOTH}
-        other = [name for name, default in defaults.items() if getattr(self, name) is not default]
-        other = [name for name in other if not np.array_equal(getattr(self, name), defaults[name])]
+        settings = [field for field in dataclasses.fields(self) if field.name not in OF_BOTH]
+        other = [field.name for field in settings if repr(getattr(self, field.name)) != repr(field.default)]
         if self.recipe == PAPER and other:
             raise PlanError(f"`{other[0]}` is a setting of the recipe 'balance', but `recipe` is 'paper'")
 
@@ -101,7 +100,7 @@ class DimeAug:
         """The imbalance (largest over smallest of mass / target) that is asked for; 1 is the target itself."""
         if self.target is None:
             return 1 / self.ratio
-        return 1 / float(self.target) if _is_number(self.target) else 1.0
+        return 1 / float(np.asarray(self.target)) if _is_number(self.target) else 1.0
 
     def shares(self, classes: int) -> Array:
         """Target shares of the classes (C,), or by level (3, C)."""

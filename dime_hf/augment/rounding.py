@@ -23,7 +23,7 @@ class Whole:
     The bound is the imbalance where all of that counts against it.
     """
 
-    copies: Array
+    copies: NDArray[np.int64]
     imbalance: float
     bound: float
     fractions: int
@@ -44,8 +44,8 @@ def round_copies(program: Program, relaxed: Relaxed) -> Whole:
     lowest = relaxed_masses - program.gains @ (fractions[0] + np.maximum(floor - rounding.copies, 0))
     highest = relaxed_masses + program.gains @ (fractions[1] + np.maximum(floor - relaxed.copies, 0))
     bound = float(highest.max() / lowest.min()) if lowest.min() > 0 else float("inf")
-    whole = rounding.copies.astype(np.int64)
-    return Whole(whole, program.imbalance(whole), bound, int(np.count_nonzero(remainder)), taken_back)
+    copies, imbalance = rounding.copies.astype(np.int64), program.imbalance(rounding.copies)
+    return Whole(copies, imbalance, bound, int(np.count_nonzero(remainder)), taken_back)
 
 
 class _Rounding:

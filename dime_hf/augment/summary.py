@@ -66,15 +66,16 @@ class Summary:
         return None if self.imbalance is None or self.relaxed is None else self.imbalance - self.relaxed
 
     def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Summary:
-        read = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-        contents = {
-            name: Content(**{**fields[name], "mass": tuple(fields[name]["mass"])}) for name in ("before", "new")
-        }
-        return cls(**{**read, **contents})
+        """Make it of what `as_dict` gave, though it went through JSON."""
+        read: dict[str, Any] = dict(fields)
+        for name in ("before", "new"):
+            read[name] = Content(**{**fields[name], "mass": tuple(fields[name]["mass"])})
+        return cls(**{**read, "classes": tuple(fields["classes"]), "notes": tuple(fields["notes"])})
 
     def __str__(self) -> str:
         before, after = self.before, self.after
