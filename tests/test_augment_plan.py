@@ -121,7 +121,7 @@ def test_whole_copies_lie_between_the_best_and_the_bound(seed):
 def test_no_plan_reaches_the_ratio_in_fewer_rows(seed):
     labels = random_labels(np.random.default_rng(seed), 60)
     masses = labels.sum(0)
-    wanted = 0.5 * (1 + masses.min() / masses.max())
+    wanted = 0.2 + 0.8 * masses.min() / masses.max()
     plan = DimeAug(ratio=wanted, copies=5, entropy_shift=None).plan(corpus(labels))
     rows = np.concatenate([np.eye(4)[:, None] - wanted * np.eye(4)[None]]).reshape(-1, 4)  # m_c >= wanted * m_d
     found = milp(
@@ -422,7 +422,9 @@ def test_a_saved_plan_is_replayed(toy_fold, tmp_path):
     assert augment(train, Plan.load(tmp_path))[:] == made[:]
     masses = np.array(made["soft_label"]).sum(0)
     np.testing.assert_allclose(masses, plan.summary.after.mass, rtol=1e-5)
-    assert masses.max() / masses.min() == pytest.approx(1 / 0.7, rel=0.02)
+    assert masses.max() / masses.min() == pytest.approx(plan.summary.imbalance, rel=1e-5)
+    assert plan.summary.imbalance <= plan.summary.bound
+    assert json.loads(made[-1]["augmentation"])["recipe"] == "balance"
 
 
 def test_what_is_refused(toy_fold):

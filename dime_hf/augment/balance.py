@@ -94,9 +94,7 @@ class Balance:
 
     def _cell(self, cell: int) -> str:
         level, place = divmod(int(cell), len(self.classes))
-        return (
-            f"{self.classes[place]} at {LEVELS[level]} ambiguity" if self.settings.per_level else self.classes[place]
-        )
+        return self.classes[place] + (f" at {LEVELS[level]} ambiguity" if self.settings.per_level else "")
 
     def _capacity(self) -> Array:
         """Copies of each candidate; the same mix twice would be the same row twice."""

@@ -126,10 +126,10 @@ class Program:
                 free[nearest[:band]] = True
                 continue
             wrong = np.where(held > 0, solved.costs, -solved.costs) * ~free
-            worst = np.argsort(-wrong, kind="stable")[:COLUMNS]
-            if wrong[worst[0]] <= HELPS:
+            if wrong.max(initial=0) <= HELPS:
                 self._costs = solved.costs
                 return solved
+            worst = np.argsort(-wrong, kind="stable")[:COLUMNS]
             free[worst[wrong[worst] > HELPS]] = True
 
     def _decided(self, imbalance: float, fewest: bool) -> NDArray[np.int64]:
