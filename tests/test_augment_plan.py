@@ -448,6 +448,10 @@ def test_what_is_refused(toy_fold):
         DimeAug(fold="fold_id", operations=("interpolate",)).plan(train)
     with pytest.raises(ColumnError, match="same id twice"):
         DimeAug().plan(datasets.concatenate_datasets([train, train]))
+    toy = toy_fold["train"]
+    again = augment(toy, DimeAug(ratio=0.7).plan(toy))
+    with pytest.raises(ColumnError, match="not augmented yet"):
+        DimeAug(ratio=0.9).plan(again)
     with pytest.raises(LeakageError, match="the split 'test'"):
         DimeAug().plan(toy_fold["test"])
     with pytest.raises(LeakageError, match="reference_counts"):

@@ -121,7 +121,7 @@ class Program:
             solved = self._solve_free(free, held, imbalance, fewest)
             if solved is None:
                 if free.all():
-                    raise PlanError("the program of the plan has no solution")  # no copies at all always are one
+                    raise PlanError("the program of the plan was not solved, though no copies at all keep every cap")
                 band *= 4
                 free[nearest[:band]] = True
                 continue

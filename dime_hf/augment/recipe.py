@@ -17,7 +17,7 @@ from dime_hf.augment.parents import PERTURB
 from dime_hf.augment.plan import Plan
 from dime_hf.columns import AUDIO, ID, REFERENCE_COUNTS, SOFT_LABEL, TEXT
 from dime_hf.distribution import Array, as_distributions
-from dime_hf.errors import LeakageError, PlanError, did_you_mean
+from dime_hf.errors import ColumnError, LeakageError, PlanError, did_you_mean
 from dime_hf.score import LEVELS
 from dime_hf.stage import read_column, undecoded
 
@@ -124,8 +124,19 @@ class DimeAug:
         _refuse_test_data(train)
         usable = _usable(train)
         if self.recipe == PAPER:
-            return TopUp(self.ratio, self.neighbours, self.seed).plan(usable, num_proc)
-        return Balance(usable, self, num_proc).plan()
+            plan = TopUp(self.ratio, self.neighbours, self.seed).plan(usable, num_proc)
+        else:
+            plan = Balance(usable, self, num_proc).plan()
+        _refuse_known_ids(plan, train)
+        return plan
+
+
+def _refuse_known_ids(plan: Plan, train: datasets.Dataset) -> None:
+    known = set(train[ID][:]).intersection(plan.rows[ID][:])
+    if known:
+        raise ColumnError(
+            f"`train` has the id {min(known)!r} already, which a new row would have: plan on what is not augmented yet"
+        )
 
 
 def _is_number(target: ArrayLike | None) -> bool:
