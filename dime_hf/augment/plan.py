@@ -1,167 +1,84 @@
-"""The plan of DiME-Aug: which utterances are mixed with which, and how much of each; nothing is mixed yet.
-
-The paper's recipe (2601.14620): an utterance's class is its dominant emotion. Classes with fewer than `ratio` times
-the utterances of the largest class are topped up to that number: an utterance of the class is interpolated with one of
-its nearest neighbours of the same class, with a weight drawn from U(0, 1).
-"""
+"""The plan of DiME-Aug: which new utterances are made of which others; nothing is made yet."""
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import json
-import math
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
-from scipy.spatial import KDTree
 
-from dime_hf import columns
-from dime_hf.augment.features import neighbour_features
-from dime_hf.columns import AUDIO, AUGMENTATION, ID, PARENT_WEIGHTS, PARENTS, REFERENCE_COUNTS, SOFT_LABEL, TEXT
-from dime_hf.distribution import Array, as_distributions
-from dime_hf.errors import DistributionError, LeakageError, did_you_mean
-from dime_hf.stage import undecoded
+from dime_hf.augment.summary import Content, Summary
+from dime_hf.augment.table import read_lines, write_lines
+from dime_hf.columns import SOFT_LABEL
+from dime_hf.errors import PlanError
 
-RECIPES = ("paper",)
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassPlan:
-    """What becomes of a class: utterances that it dominates, how many there should be, how many mixes are planned."""
-
-    name: str
-    utterances: int
-    target: int
-    mixes: int
-    reason: str = ""  # why the target cannot be reached
+ROWS, SUMMARY = "rows.jsonl", "summary.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A printable table of mixes: columns id, parents, parent_weights, augmentation (JSON); and its sum by class."""
+    """A table of new utterances and what they do to the training set; `augment(train, plan)` carries it out.
 
-    mixes: datasets.Dataset
-    classes: tuple[ClassPlan, ...]
-
-    def __str__(self) -> str:
-        lines = [f"{'class':<12}{'utterances':>12}{'target':>8}{'mixes':>7}"]
-        lines += [
-            f"{c.name:<12}{c.utterances:>12}{c.target:>8}{c.mixes:>7}  {c.reason}".rstrip() for c in self.classes
-        ]
-        return "\n".join(lines)
-
-
-@dataclasses.dataclass(frozen=True)
-class DimeAug:
-    """Plans DiME-Aug on a training set.
-
-    ratio: classes below this share of the largest class's utterances are topped up to it; in (0, 1], the paper has 0.2
-        to 0.3.
-    neighbours: how many nearest utterances of the same class a partner is drawn from (the paper has 3).
-    seed: of every draw; the same plan for the same seed and utterances, whatever their order.
+    rows: columns id, parents, parent_weights, operation, parameters (JSON), soft_label, speaker, level.
+    classes: names of the C classes of `soft_label`.
     """
 
-    ratio: float = 0.25
-    neighbours: int = 3
-    seed: int = 0
-    recipe: str = "paper"
+    rows: datasets.Dataset
+    classes: tuple[str, ...]
+    summary: Summary
 
-    def __post_init__(self) -> None:
-        if self.recipe not in RECIPES:
-            raise DistributionError(f"`recipe` is {self.recipe!r}.{did_you_mean(self.recipe, RECIPES)}")
-        if not 0 < self.ratio <= 1:
-            raise DistributionError(f"`ratio` must lie in (0, 1], not {self.ratio}")
-        if self.neighbours < 1:
-            raise DistributionError(f"`neighbours` must be at least 1, not {self.neighbours}")
+    def __str__(self) -> str:
+        return str(self.summary)
 
-    def plan(self, train: datasets.Dataset, num_proc: int | None = None) -> Plan:
-        """Return the plan for a training set; raises `LeakageError` for a dataset that is there to be scored.
+    def save(self, folder: str | Path) -> None:
+        """Write `rows.jsonl`, one new utterance a line, to read and to edit, and `summary.json`."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_lines(self.rows, folder / ROWS)
+        summary = {**self.summary.as_dict(), "checksum": _checksum(folder / ROWS)}
+        (folder / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
 
-        Utterances without audio or without a soft label take no part.
+    @classmethod
+    def load(cls, folder: str | Path) -> Plan:
+        """Read a plan, edited or not; raises `PlanError` that names file and line where it is none.
+
+        What an edited table does is summed up anew; the planner's notes on caps and rounding then hold no more.
         """
-        names = columns.classes(train, "train")
-        columns.require(train, ID, AUDIO, TEXT, SOFT_LABEL, argument="train")
-        _refuse_test_data(train)
-        usable = _usable(undecoded(train))
-        dominant = as_distributions(usable[SOFT_LABEL], SOFT_LABEL).argmax(-1)
-        counts = np.bincount(dominant, minlength=len(names))
-        features = neighbour_features(usable, num_proc)
-        target = math.ceil(self.ratio * counts.max())
-        plans, mixes = [], []
-        for index, name in enumerate(names):
-            rows = np.flatnonzero(dominant == index)
-            made = self._top_up(name, [usable[ID][row] for row in rows], features[rows], target - len(rows))
-            reason = "" if len(rows) + len(made) >= target else f"needs two utterances to mix, has {len(rows)}"
-            plans.append(ClassPlan(name, len(rows), max(target, len(rows)), len(made), reason))
-            mixes += made
-        return Plan(_table(mixes), tuple(plans))
-
-    def _top_up(self, name: str, ids: list[str], features: Array, missing: int) -> list[dict[str, object]]:
-        """Rows of the plan for `missing` mixes of a class."""
-        if missing <= 0 or len(ids) < 2:
-            return []
-        order = np.argsort(ids)  # by id, so that the order of the rows does not matter
-        ids, features = [ids[row] for row in order], features[order]
-        reach = min(self.neighbours, len(ids) - 1)
-        nearest = KDTree(features).query(features, k=len(ids) if len(ids) <= reach + 1 else reach + 1)[1]
-        rng = np.random.default_rng([self.seed, *name.encode()])
-        firsts = np.concatenate([rng.permutation(len(ids)) for _ in range(math.ceil(missing / len(ids)))])[:missing]
-        made: collections.Counter[str] = collections.Counter()
-        rows = []
-        for first in firsts:
-            partners = [row for row in nearest[first] if row != first][:reach]
-            second, weight = int(rng.choice(partners)), float(rng.uniform())
-            pair = f"{ids[first]}+{ids[second]}"
-            made[pair] += 1
-            rows.append(self._row(f"{pair}#{made[pair]}", (ids[first], ids[second]), weight, name))
-        return rows
-
-    def _row(self, id: str, parents: tuple[str, str], weight: float, name: str) -> dict[str, object]:
-        settings = {
-            "recipe": self.recipe,
-            "operation": "interpolate",
-            "class": name,
-            "weight": weight,
-            "seed": self.seed,
-        }
-        return {
-            ID: id,
-            PARENTS: list(parents),
-            PARENT_WEIGHTS: [1 - weight, weight],
-            AUGMENTATION: json.dumps(settings),
-        }
+        folder = Path(folder)
+        saved, checksum = _read_summary(folder / SUMMARY)
+        rows = read_lines(folder / ROWS, saved.classes)
+        if checksum == _checksum(folder / ROWS):
+            return cls(rows, saved.classes, saved)
+        notes = ("edited after it was planned",)
+        return cls(rows, saved.classes, summarise(saved.classes, saved.before, rows, saved.recipe, notes))
 
 
-PLAN_FEATURES = datasets.Features(
-    {
-        ID: datasets.Value("string"),
-        PARENTS: datasets.List(datasets.Value("string")),
-        PARENT_WEIGHTS: datasets.List(datasets.Value("float32")),
-        AUGMENTATION: datasets.Value("string"),
-    }
-)
+def summarise(
+    classes: Sequence[str], before: Content, rows: datasets.Dataset, recipe: str, notes: Sequence[str], **numbers: Any
+) -> Summary:
+    """Sum up the rows of a plan; `numbers` are those that only the planner knows."""
+    new = Content.of(rows.with_format("numpy")[SOFT_LABEL][:] if len(rows) else (), len(classes))
+    return Summary(tuple(classes), before, new, recipe, tuple(notes), **numbers)
 
 
-def _table(rows: list[dict[str, object]]) -> datasets.Dataset:
-    return datasets.Dataset.from_dict(
-        {name: [row[name] for row in rows] for name in PLAN_FEATURES}, features=PLAN_FEATURES
-    )
+def _read_summary(path: Path) -> tuple[Summary, int]:
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        checksum = fields.pop("checksum")
+        return Summary.from_dict(fields), checksum
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise PlanError(f"{path}: expected the summary of a plan as `Plan.save` writes it: {error!r}") from error
 
 
-def _usable(train: datasets.Dataset) -> datasets.Dataset:
-    table = train.select_columns([AUDIO, SOFT_LABEL]).with_format("arrow")[:]
-    valid = [table[name].is_valid().to_numpy(zero_copy_only=False) for name in (AUDIO, SOFT_LABEL)]
-    rows = np.flatnonzero(valid[0] & valid[1])
-    if not rows.size:
-        raise DistributionError(
-            "`train` has no utterance with both audio and a soft label: there is nothing to augment"
-        )
-    return train.select(rows)
+def _checksum(path: Path) -> int:
+    return zlib.crc32(path.read_bytes()) if path.exists() else 0
 
 
-def _refuse_test_data(train: datasets.Dataset) -> None:
-    split = str(train.split or "")
-    if REFERENCE_COUNTS in train.column_names or split.startswith(("test", "validation")):
-        what = f"carries {REFERENCE_COUNTS!r}" if REFERENCE_COUNTS in train.column_names else f"is the split {split!r}"
-        raise LeakageError(f"`train` {what}: only training data may be augmented, scores need real utterances")
+def keyed_rng(seed: int, key: str) -> np.random.Generator:
+    """Random numbers of one row of a plan: they depend on the seed and the row's id alone."""
+    return np.random.default_rng([seed, zlib.crc32(key.encode())])
