@@ -40,7 +40,7 @@ from dime_hf.augment.operations import (
 )
 from dime_hf.augment.operations.channel import CODECS
 from dime_hf.augment.operations.levels import level
-from dime_hf.errors import AnnotationError, AudioError, DistributionError
+from dime_hf.errors import AnnotationError, AudioError, DistributionError, PackageError
 from tests.places import DATA
 
 RATE = 16_000
@@ -317,7 +317,7 @@ def test_tempo_and_pitch_are_those_of_audiomentations(clips, name, value):
 def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "python_stretch", None)
     for name, parameters in (("tempo", {"rate": 1.0}), ("pitch", {"semitones": 0.1})):
-        with pytest.raises(DistributionError, match=r"pip install dime_hf\[augment\]"):
+        with pytest.raises(PackageError, match=r"pip install 'dime_hf\[augment\]'"):
             applied(OPERATIONS[name], speech(), **parameters)
 
 

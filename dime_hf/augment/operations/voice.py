@@ -11,7 +11,7 @@ from dime_hf.augment.operations.base import Parameters, Samples, Utterance
 from dime_hf.augment.operations.levels import amplitude, within_full_scale
 from dime_hf.augment.operations.preserving import Bounds, LabelPreserving, Sound, require_range
 from dime_hf.columns import SAMPLING_RATE
-from dime_hf.errors import DistributionError
+from dime_hf.errors import PackageError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,9 +86,7 @@ def _stretch() -> Any:
     try:
         import python_stretch
     except ImportError as error:
-        raise DistributionError(
-            "`tempo` and `pitch` need python-stretch, which comes with audiomentations: pip install dime_hf[augment]"
-        ) from error
+        raise PackageError("changing tempo or pitch", "python-stretch", "augment") from error
     stretch = python_stretch.Signalsmith.Stretch()
     stretch.preset(1, SAMPLING_RATE)
     return stretch
