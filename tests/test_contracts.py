@@ -99,6 +99,8 @@ def test_soft_label_metric_is_the_library(monkeypatch):
     assert metric.compute(predictions=predictions, references=counts, control=control) == score(
         predictions, counts, control=control
     )
+    asked = {"metrics": ["r2_within", "ece"], "weights": rng.random(60)}
+    assert metric.compute(predictions=predictions, references=counts, **asked) == score(predictions, counts, **asked)
     for start in range(0, 60, 20):
         metric.add_batch(predictions=predictions[start : start + 20], references=counts[start : start + 20])
     assert metric.compute() == score(predictions, counts)

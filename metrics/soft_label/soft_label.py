@@ -3,7 +3,7 @@
 import datasets
 import evaluate
 
-from dime_hf.score import score
+from dime_hf.score import DEFAULT, score
 
 _CITATION = """\
 @article{scaling_ambiguity,
@@ -25,6 +25,8 @@ Args:
     references: (N, C) counts of held-out human votes, or known distributions.
     control: optional (C,) constant distribution, scored beside the predictions, which must beat it.
     levels: optional (N,) names of strata, such as those of `dime_hf.score.ambiguity_levels`.
+    metrics: optional names of `dime_hf.score.METRICS` to compute in place of the default ones.
+    weights: optional (N,) weights of the rows, which must not come from the scored votes.
 Returns:
     the scores of `dime_hf.score.score`: squared_score, js_divergence, bhattacharyya, log_likelihood, accuracy,
     macro_f1, n_decided, n_tied and n; the same under "control", and by stratum under "levels", where asked for.
@@ -50,5 +52,7 @@ class SoftLabel(evaluate.Metric):
             reference_urls=["https://arxiv.org/abs/2601.14620"],
         )
 
-    def _compute(self, predictions, references, control=None, levels=None):  # type: ignore[no-untyped-def]
-        return score(predictions, references, control=control, levels=levels)
+    def _compute(  # type: ignore[no-untyped-def]
+        self, predictions, references, control=None, levels=None, metrics=DEFAULT, weights=None
+    ):
+        return score(predictions, references, control=control, levels=levels, metrics=metrics, weights=weights)
