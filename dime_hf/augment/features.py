@@ -12,6 +12,7 @@ import os
 import string
 import threading
 from collections.abc import Iterator
+from typing import Any, Literal
 
 import datasets
 import numpy as np
@@ -52,7 +53,7 @@ def utterance_statistics(dataset: datasets.Dataset, num_proc: int | None = None)
     """
     made = new_columns(
         undecoded(dataset),
-        _Describe(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1),
+        _Describe(_cores()),
         reads=[AUDIO, TEXT],
         writes={"features": List(Value("float32"), length=AUDIO_STATISTICS + TEXT_STATISTICS)},
         num_proc=num_proc,
@@ -123,14 +124,18 @@ class _Describe:
     def __reduce__(self) -> tuple[type, tuple[int]]:
         return _Describe, (1,)  # a worker process has one, and the cache key must not depend on the machine's cores
 
-    def __call__(self, batch: Batch) -> dict[str, Array]:
+    def __call__(self, batch: Batch) -> dict[str, Any]:
         with concurrent.futures.ThreadPoolExecutor(self.threads) as pool:
             sounds = list(pool.map(lambda cell: audio_statistics(audio.read(cell)), batch[AUDIO]))
         words = [text_statistics(text or "") for text in batch[TEXT]]
         return {"features": np.hstack([sounds, words]).astype(np.float32)}
 
 
-def _spectral(samples: NDArray[np.float32]) -> Iterator[tuple[NDArray, ...]]:
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _spectral(samples: NDArray[np.float32]) -> Iterator[tuple[NDArray[Any], ...]]:
     """What is taken from the spectra of frames centred on every `HOP` samples, a few frames at a time."""
     views = sliding_window_view(_padded(samples), FRAME)[::HOP]
     for start in range(0, len(views), CHUNK):
@@ -157,13 +162,13 @@ def _magnitudes(frames: Frames) -> Frames:
     return np.abs(spectrum)
 
 
-def _padded(samples: NDArray[np.float32], mode: str = "constant") -> NDArray[np.float32]:
+def _padded(samples: NDArray[np.float32], mode: Literal["constant", "edge"] = "constant") -> NDArray[np.float32]:
     """Samples with half a frame before them and as much behind as the last frame needs: (F + 3) hops."""
     after = (len(samples) // HOP + 1 + FRAME // HOP - 1) * HOP - FRAME // 2 - len(samples)
     return np.pad(samples, (FRAME // 2, after), mode=mode)
 
 
-def _over_frames(per_hop: NDArray) -> NDArray:
+def _over_frames(per_hop: NDArray[Any]) -> NDArray[Any]:
     """Sums (F,) over the hops of each frame, of one value a hop (F + 3,)."""
     return sliding_window_view(per_hop, FRAME // HOP).sum(1)
 
@@ -201,8 +206,9 @@ def _roll_off(magnitude: Frames) -> Array:
 
 
 def _centroid(magnitude: Frames) -> Array:
-    total = magnitude.sum(1)
-    return magnitude @ _bank().frequencies / np.where(total > np.finfo(np.float32).tiny, total, 1)
+    total = magnitude.sum(1, dtype=np.float64)
+    weighted = magnitude.astype(np.float64) @ _bank().frequencies
+    return weighted / np.where(total > np.finfo(np.float32).tiny, total, 1)
 
 
 def _loudness(samples: NDArray[np.float32]) -> Array:
@@ -219,7 +225,7 @@ class _Bank:
     """What every clip is multiplied by, at 16 kHz. A band is (first frequency, end, ...) in steps of the spectrum."""
 
     window: Array  # (FRAME,)
-    frequencies: NDArray[np.float32]  # (BINS,) in Hz
+    frequencies: NDArray[np.floating]  # (BINS,) in Hz
     mel: list[tuple[int, int, NDArray[np.float32]]]  # and (end - first, MEL_BLOCK) filters
     cosines: NDArray[np.float32]  # (MELS, MFCC)
     chroma: NDArray[np.float32]  # (BINS, CHROMA)
@@ -235,7 +241,7 @@ def _bank() -> _Bank:
     octaves = _octaves(frequencies)
     return _Bank(
         librosa.filters.get_window("hann", FRAME),
-        frequencies.astype(np.float32),
+        frequencies,
         _mel_blocks(librosa.filters.mel(sr=SAMPLING_RATE, n_fft=FRAME, n_mels=MELS)),
         scipy.fft.dct(np.eye(MELS, dtype=np.float32), norm="ortho")[:, :MFCC],
         librosa.filters.chroma(sr=SAMPLING_RATE, n_fft=FRAME, tuning=0.0).T.astype(np.float32),
@@ -253,7 +259,7 @@ def _mel_blocks(filters: NDArray[np.float32]) -> list[tuple[int, int, NDArray[np
     return blocks
 
 
-def _octaves(frequencies: Array) -> list[tuple[int, int, int]]:
+def _octaves(frequencies: NDArray[np.floating]) -> list[tuple[int, int, int]]:
     """librosa's bands: each begins with the last frequency below its octave, and all but the last lose their own."""
     edges = [0.0, *(CONTRAST_START * 2.0 ** np.arange(CONTRAST_OCTAVES + 1))]
     bands = []
