@@ -1,7 +1,8 @@
 """Features and neighbours: librosa's numbers, brute force's neighbours, and groups that are never crossed."""
 
+import sys
+
 import datasets
-import librosa
 import numpy as np
 import pytest
 import scipy.spatial.distance
@@ -116,7 +117,7 @@ def test_statistics_are_cached_whatever_the_cores(train, tmp_path, monkeypatch):
     stored = datasets.load_from_disk(tmp_path)
     first = utterance_statistics(stored)
     monkeypatch.setattr("dime_hf.augment.features.audio_statistics", None)  # must not be asked again
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(7), raising=False)
+    monkeypatch.setattr("dime_hf.augment.features._cores", lambda: 7)
     assert (utterance_statistics(stored) == first).all()
 
 
@@ -192,7 +193,7 @@ def test_faiss_is_made_up_for_where_it_finds_too_few(monkeypatch):
 
 def test_large_groups_need_faiss(monkeypatch):
     monkeypatch.setattr(neighbours, "EXACT_UP_TO", 50)
-    monkeypatch.setitem(__import__("sys").modules, "faiss", None)
+    monkeypatch.setitem(sys.modules, "faiss", None)
     points = np.random.default_rng(4).normal(size=(60, 3))
     with pytest.raises(ImportError, match=r"pip install 'dime_hf\[augment\]'"):
         find_neighbours(points, 2)
