@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import scipy.spatial.distance
 import soundfile
+import torch
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dime_hf import audio
 from dime_hf.augment import neighbours
+from dime_hf.augment.embeddings import embed
 from dime_hf.augment.features import (
     HOP,
     audio_statistics,
@@ -248,6 +251,52 @@ def test_embeddings_instead_of_the_statistics():
         embedding_features(some, "vector", "cosine"),
         vectors[[4, 2, 9]] / np.linalg.norm(vectors[[4, 2, 9]], axis=-1, keepdims=True),
     )
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    """A small random Wav2Vec2 on disk, of the kind whose answers padding changes."""
+    folder = tmp_path_factory.mktemp("encoder")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = transformers.Wav2Vec2Model(
+            transformers.Wav2Vec2Config(
+                hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16, conv_dim=(8, 8),
+                conv_kernel=(400, 3), conv_stride=(320, 2), num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2,
+                feat_extract_norm="group",
+            )
+        ).eval()  # fmt: skip
+    model.save_pretrained(folder)
+    transformers.Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
+    return folder, model
+
+
+def test_embeddings_of_a_speech_encoder(train, encoder):
+    folder, model = encoder
+    some = train.select(range(6))
+    embedded = embed(some, str(folder), layer=1)
+    for row in embedded:
+        samples = audio.read(row["audio"])
+        heard = torch.tensor((samples - samples.mean()) / np.sqrt(samples.var() + 1e-7))[None]
+        with torch.no_grad():
+            states = model(heard, output_hidden_states=True).hidden_states[1][0]
+        np.testing.assert_allclose(row["embedding"], states.mean(0).numpy(), atol=1e-5)
+    assert embedded.remove_columns("embedding")[:] == some[:]
+    indices, _ = nearest_utterances(embedded, 2, embeddings="embedding")
+    vectors = standardize(np.array(embedded["embedding"][:]))
+    np.testing.assert_array_equal(indices, brute_force(vectors, 2, ids=some["id"][:]))
+
+
+def test_embeddings_need_an_encoder_of_waveforms(train, tmp_path):
+    config = transformers.WhisperConfig(
+        d_model=8, encoder_layers=1, decoder_layers=1, encoder_attention_heads=1, decoder_attention_heads=1,
+        encoder_ffn_dim=8, decoder_ffn_dim=8, vocab_size=20, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+        decoder_start_token_id=1,
+    )  # fmt: skip
+    transformers.WhisperModel(config).save_pretrained(tmp_path)
+    transformers.WhisperFeatureExtractor().save_pretrained(tmp_path)
+    with pytest.raises(DistributionError, match="an encoder of waveforms is needed"):
+        embed(train.select([0]), str(tmp_path))
 
 
 def test_wrong_arguments():
