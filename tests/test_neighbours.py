@@ -299,6 +299,12 @@ def test_embeddings_need_an_encoder_of_waveforms(train, tmp_path):
         embed(train.select([0]), str(tmp_path))
 
 
+def test_nobody_has_no_neighbours(train):
+    assert neighbour_features(train.select([])).shape == (0, 82)
+    assert nearest_utterances(train.select([]), 2)[0].shape == (0, 2)
+    assert nearest_utterances(train.select([3]), 2)[0].tolist() == [[NOBODY, NOBODY]]
+
+
 def test_wrong_arguments():
     points = np.zeros((3, 2))
     with pytest.raises(DistributionError, match="`k` must be at least 1"):

@@ -31,7 +31,7 @@ AUDIO_STATISTICS, TEXT_STATISTICS = 72, 10
 FRAME, HOP = 2048, 512  # samples of a spectrum, and from one to the next
 BINS = FRAME // 2 + 1
 CHUNK = 64  # frames at a time, as many as the processor's cache holds
-MELS, MFCC, CHROMA = 128, 13, 12
+MELS, MFCC = 128, 13
 MEL_BLOCK = 16  # filters that are multiplied together: each is zero for most frequencies
 CONTRAST_START, CONTRAST_OCTAVES, CONTRAST_QUANTILE = 200.0, 6, 0.02
 ROLL_OFF = 0.85
@@ -61,7 +61,7 @@ def utterance_statistics(dataset: datasets.Dataset, num_proc: int | None = None)
         desc="Describing utterances",
     )
     rows = read_column(made, "features").flatten().to_numpy(zero_copy_only=False)
-    return rows.reshape(len(made), -1).astype(np.float64)
+    return rows.reshape(-1, AUDIO_STATISTICS + TEXT_STATISTICS).astype(np.float64)
 
 
 def standardize(values: Array) -> Array:
@@ -69,6 +69,8 @@ def standardize(values: Array) -> Array:
 
     Sums run in order of size, so that rows in another order get the same values to the bit.
     """
+    if not len(values):
+        return values
     ordered = np.sort(values.T)  # (D, N)
     spread = ordered.std(-1)
     return (values - ordered.mean(-1)) / np.where(spread > 1e-9, spread, np.inf)
@@ -125,6 +127,7 @@ class _Describe:
         return _Describe, (1,)  # a worker process has one, and the cache key must not depend on the machine's cores
 
     def __call__(self, batch: Batch) -> dict[str, Any]:
+        _bank()  # librosa is imported before there are threads
         with concurrent.futures.ThreadPoolExecutor(self.threads) as pool:
             sounds = list(pool.map(lambda cell: audio_statistics(audio.read(cell)), batch[AUDIO]))
         words = [text_statistics(text or "") for text in batch[TEXT]]
@@ -228,7 +231,7 @@ class _Bank:
     frequencies: NDArray[np.floating]  # (BINS,) in Hz
     mel: list[tuple[int, int, NDArray[np.float32]]]  # and (end - first, MEL_BLOCK) filters
     cosines: NDArray[np.float32]  # (MELS, MFCC)
-    chroma: NDArray[np.float32]  # (BINS, CHROMA)
+    chroma: NDArray[np.float32]  # (BINS, 12)
     octaves: list[tuple[int, int, int]]  # and how many of its magnitudes are peaks, and valleys
     means: NDArray[np.float32]  # (all these, 7), of each octave's
 

