@@ -170,6 +170,13 @@ def test_exact_neighbours_in_82_dimensions(offset, monkeypatch):
     np.testing.assert_allclose(distances, np.sort(expected)[:, :5], atol=1e-9)
 
 
+def test_distances_that_single_precision_cannot_tell_apart():
+    points = np.eye(60) + 1e-9 * np.random.default_rng(6).normal(size=(60, 60))
+    expected = scipy.spatial.distance.cdist(points, points)
+    np.fill_diagonal(expected, np.inf)
+    np.testing.assert_array_equal(find_neighbours(points, 3)[0], expected.argsort(1)[:, :3])
+
+
 def test_faiss_finds_almost_all_neighbours():
     pytest.importorskip("faiss")
     rng = np.random.default_rng(2)

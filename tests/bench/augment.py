@@ -25,6 +25,7 @@ from tests.places import DATA
 CLASSES = ("angry", "happy", "neutral", "sad", "fear")
 SHARES = (0.79, 0.0525, 0.0525, 0.0525)  # of the classes but the last: one so large that the others need 1,000 mixes
 NEIGHBOURS = 3
+RECIPE = DimeAug(recipe="paper", ratio=1.0, neighbours=NEIGHBOURS)
 CHECKED = 20  # mixes that are compared sample by sample
 
 
@@ -36,12 +37,12 @@ def dime_aug_vs_librosa_baseline() -> dict[str, Any]:
     """
     train = emodb()
     with no_cache(), tempfile.TemporaryDirectory() as folder:
-        ours = augment(train, DimeAug(ratio=1.0, neighbours=NEIGHBOURS).plan(train))
+        ours = augment(train, RECIPE.plan(train))
         mixes = ours.select(range(len(train), len(ours)))
         check(train, mixes)
         row = compare(
             "dime_aug_vs_librosa_baseline",
-            lambda: augment(train, DimeAug(ratio=1.0, neighbours=NEIGHBOURS).plan(train)),
+            lambda: augment(train, RECIPE.plan(train)),
             lambda: script(train, Path(folder)),
             unit="s",
             n=len(mixes),
@@ -157,13 +158,12 @@ def check(train: datasets.Dataset, mixes: datasets.Dataset) -> None:
 def breakdown(train: datasets.Dataset, folder: Path) -> None:
     """Print seconds, and seconds of processors, of the stages of both."""
     labels, files = np.array(train[columns.HARD_LABEL]), paths(train)
-    plan = DimeAug(ratio=1.0, neighbours=NEIGHBOURS)
     features = timed("baseline: features", lambda: script_features(train))
     timed("baseline: neighbours", lambda: script_neighbours(features, labels))
     timed("baseline: everything", lambda: script(train, folder))
     timed("ours: decoding alone", lambda: [audio.read(file) for file in files])
     timed("ours: features", lambda: utterance_statistics(train))
-    planned = timed("ours: features and plan", lambda: plan.plan(train))
+    planned = timed("ours: features and plan", lambda: RECIPE.plan(train))
     timed("ours: mixes", lambda: augment(train, planned))
 
 
