@@ -4,7 +4,6 @@ import collections
 import json
 
 import datasets
-import librosa
 import numpy as np
 import pytest
 import scipy.spatial.distance
@@ -12,7 +11,7 @@ import scipy.spatial.distance
 import dime_hf
 from dime_hf import audio
 from dime_hf.augment import DimeAug, augment
-from dime_hf.augment.features import FRAME, audio_statistics, neighbour_features, text_statistics
+from dime_hf.augment.features import neighbour_features
 from dime_hf.errors import ColumnError, LeakageError, PlanError
 
 
@@ -144,41 +143,3 @@ def test_decoded_audio_columns_need_no_codec(train, plan):
     decoded = train.cast_column("audio", datasets.Audio(sampling_rate=16000))
     assert DimeAug(ratio=0.6, recipe="paper").plan(decoded).rows[:] == plan.rows[:]
     assert augment(decoded, plan)["soft_label"][:] == augment(train, plan)["soft_label"][:]
-
-
-def test_audio_statistics_are_those_of_librosa(train):
-    samples = audio.read(train[0]["audio"])
-    statistics = audio_statistics(samples)
-    assert statistics.shape == (72,)
-    frames = {
-        0: librosa.feature.mfcc(y=samples, sr=16000, n_mfcc=13),
-        13: librosa.feature.chroma_stft(y=samples, sr=16000, tuning=0.0),
-        25: librosa.feature.spectral_contrast(y=samples, sr=16000),
-        32: librosa.feature.zero_crossing_rate(samples),
-        33: librosa.feature.spectral_rolloff(y=samples, sr=16000),
-        34: librosa.feature.spectral_centroid(y=samples, sr=16000),
-    }
-    for start, expected in frames.items():
-        np.testing.assert_allclose(statistics[start : start + len(expected)], expected.mean(1), rtol=1e-3, atol=1e-3)
-        np.testing.assert_allclose(
-            statistics[36 + start : 36 + start + len(expected)], expected.std(1), rtol=1e-3, atol=1e-3
-        )
-    assert np.isfinite(audio_statistics(np.zeros(FRAME // 4, np.float32))).all()
-
-
-def test_text_statistics():
-    numbers = text_statistics("Oh no, no! Is it 7?")
-    assert numbers.shape == (10,)
-    assert numbers.tolist() == [
-        19,
-        6,
-        pytest.approx(14 / 6),
-        pytest.approx(5 / 6),
-        1,
-        1,
-        1,
-        0,
-        pytest.approx(2 / 19),
-        pytest.approx(1 / 19),
-    ]
-    assert np.isfinite(text_statistics("")).all()

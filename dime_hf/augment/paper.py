@@ -14,10 +14,9 @@ from typing import Any
 
 import datasets
 import numpy as np
-from scipy.spatial import KDTree
 
 from dime_hf import columns
-from dime_hf.augment.features import neighbour_features
+from dime_hf.augment.neighbours import DOMINANT, NOBODY, Rows, nearest_utterances
 from dime_hf.augment.plan import Plan, summarise
 from dime_hf.augment.summary import Content
 from dime_hf.augment.table import LEVEL, OPERATION, PARAMETERS, Levels, as_json, plan_table
@@ -50,12 +49,13 @@ class TopUp:
         labels = as_distributions(train[SOFT_LABEL][:], SOFT_LABEL)
         dominant = labels.argmax(-1)
         counts = np.bincount(dominant, minlength=len(names))
-        features, ids = neighbour_features(train, num_proc), train[ID][:]
+        ids = train[ID][:]
+        nearest, _ = nearest_utterances(train, self.neighbours, match=[DOMINANT], num_proc=num_proc)
         target = math.ceil(self.ratio * counts.max())
         mixes: list[Mix] = []
         notes = [f"{'dominant class':<16}{'utterances':>10}{'target':>8}{'mixes':>7}"]
         for index, name in enumerate(names):
-            made = self._top_up(name, np.flatnonzero(dominant == index), ids, features, target - counts[index])
+            made = self._top_up(name, np.flatnonzero(dominant == index), ids, nearest, target - counts[index])
             mixes += made
             short = counts[index] + len(made) < target
             reason = f"  needs two utterances to mix, has {counts[index]}" if short else ""
@@ -63,23 +63,21 @@ class TopUp:
         rows = plan_table(_columns(mixes, train, labels), names)
         return Plan(rows, names, summarise(names, Content.of(labels, len(names)), rows, "paper", notes))
 
-    def _top_up(self, name: str, rows: np.ndarray, ids: list[str], features: Array, missing: int) -> list[Mix]:
-        """Make `missing` mixes of the class whose utterances are `rows`."""
+    def _top_up(self, name: str, rows: np.ndarray, ids: list[str], nearest: Rows, missing: int) -> list[Mix]:
+        """Make `missing` mixes of the class whose utterances are `rows`, each with one of its nearest (N, k)."""
         if missing <= 0 or len(rows) < 2:
             return []
         rows = np.array(sorted(rows, key=ids.__getitem__))  # so that the order of the rows does not matter
-        reach = min(self.neighbours, len(rows) - 1)
-        nearest = KDTree(features[rows]).query(features[rows], k=reach + 1)[1]
         rng = np.random.default_rng([self.seed, *name.encode()])
-        firsts = np.concatenate([rng.permutation(len(rows)) for _ in range(math.ceil(missing / len(rows)))])[:missing]
+        turns = [rng.permutation(len(rows)) for _ in range(math.ceil(missing / len(rows)))]
         made: collections.Counter[str] = collections.Counter()
         mixes = []
-        for first in firsts:
-            partners = [row for row in nearest[first] if row != first][:reach]
+        for first in rows[np.concatenate(turns)[:missing]].tolist():
+            partners = [row for row in nearest[first].tolist() if row != NOBODY]
             second, weight = int(rng.choice(partners)), float(rng.uniform())
-            pair = f"{ids[rows[first]]}+{ids[rows[second]]}"
+            pair = f"{ids[first]}+{ids[second]}"
             made[pair] += 1
-            mixes.append(Mix(f"{pair}#{made[pair]}", (int(rows[first]), int(rows[second])), weight))
+            mixes.append(Mix(f"{pair}#{made[pair]}", (first, second), weight))
         return mixes
 
 

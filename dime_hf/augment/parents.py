@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow.compute as pc
 import xxhash
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from dime_hf import columns
 from dime_hf.augment.features import neighbour_features
+from dime_hf.augment.neighbours import NOBODY, find_neighbours
 from dime_hf.columns import DURATION, ID, SOFT_LABEL, SPEAKER
 from dime_hf.distribution import Array, as_distributions
 from dime_hf.errors import ColumnError
@@ -132,12 +132,7 @@ def partners(parents: Parents, count: int) -> Places:
     code = parents.match[order]
     starts = np.flatnonzero(np.r_[True, code[1:] != code[:-1]]) if len(code) else np.zeros(0, np.int64)
     sizes = np.diff(np.append(starts, len(code)))
-    if parents.vectors is None:
-        pairs = _next_in_turn(order, starts, sizes, count)
-    else:
-        parts = [_nearest(order[start : start + size], parents.vectors, count)
-                 for start, size in zip(starts, sizes, strict=True)]  # fmt: skip
-        pairs = np.concatenate([np.zeros((0, 2), np.int64), *parts])
+    pairs = _next_in_turn(order, starts, sizes, count) if parents.vectors is None else _nearest(parents, count)
     return pairs[np.sort(np.unique(np.sort(pairs, axis=1), axis=0, return_index=True)[1])]
 
 
@@ -150,12 +145,10 @@ def _next_in_turn(order: Places, starts: Places, sizes: Places, count: int) -> P
     return np.concatenate([np.zeros((0, 2), np.int64), *parts])
 
 
-def _nearest(rows: Places, vectors: Array, count: int) -> Places:
-    """Pairs (P, 2) of each of the rows and its nearest others."""
-    reach = min(count, len(rows) - 1)
-    if reach < 1:
-        return np.zeros((0, 2), np.int64)
-    found = KDTree(vectors[rows]).query(vectors[rows], k=reach + 1)[1]
-    itself = found == np.arange(len(rows))[:, None]
-    itself[~itself.any(1), -1] = True  # among more equals than were asked for
-    return np.stack([np.repeat(rows, reach), rows[found[~itself]]], axis=1)
+def _nearest(parents: Parents, count: int) -> Places:
+    """Pairs (P, 2) of each utterance and its nearest others."""
+    within = [None if code == UNKNOWN else code for code in parents.match.tolist()]
+    found, _ = find_neighbours(parents.vectors, count, within=within, ids=parents.ids)  # type: ignore[arg-type]
+    first = np.repeat(np.arange(len(found)), found.shape[1])
+    pairs = np.stack([first, found.ravel()], axis=1)
+    return pairs[pairs[:, 1] != NOBODY]
