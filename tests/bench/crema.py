@@ -64,6 +64,8 @@ class Scored:
 
 def crema_pooling(seeds: Iterable[int] = range(5), keeps: Sequence[int] = (1, 2, 3, 5)) -> None:
     """Score every method on all clips, write `crema_pooling.json`, and print means over the seeds, and tests."""
+    logging.getLogger("dime_hf").setLevel(logging.ERROR)  # that recordings are missing is known
+    datasets.disable_progress_bars()
     root = DATA / "crema_d"
     if not root.is_dir():
         print(f"crema_pooling: SKIPPED, no votes of CREMA-D in {root}")
@@ -97,8 +99,6 @@ def score_crema(
     Voters on other modalities stand in for proxies that draw votes. A pooler is fitted on all votes of the speakers of
     four folds, and labels the clips of the fifth from `k` votes each; the seed draws votes and folds.
     """
-    logging.getLogger("dime_hf").setLevel(logging.ERROR)  # that recordings are missing is known
-    datasets.disable_progress_bars()
     voice, other = read_votes(root)
     counts, groups = np.array(voice[columns.VOTE_COUNTS]), columns.groups(voice.select_columns([columns.SPEAKER])[:])
     panels = {proxy: panel_of(counts, [other[name] for name in PANELS[proxy]]) for proxy in proxies}
