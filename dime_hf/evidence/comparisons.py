@@ -118,10 +118,8 @@ def verdict(
     says = "undecided"
     if found.p_value < 2 * alpha:
         says = "helps" if found.difference.estimate < 0 else "hurts"
-    means = (
-        float(np.average(one, weights=None if weights is None else np.asarray(weights))) for one in (ours, theirs)
-    )
-    return Verdict(says, *means, found)
+    w = None if weights is None else np.asarray(weights)
+    return Verdict(says, float(np.average(ours, weights=w)), float(np.average(theirs, weights=w)), found)
 
 
 def holm(p_values: ArrayLike) -> Array:

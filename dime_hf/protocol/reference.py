@@ -54,7 +54,7 @@ class Reference:
             found = dataclasses.replace(found, kind=MADE_ROWS)
         if made and not moving_allowed:
             raise LeakageError(
-                f"`reference`: DiME-Aug made {made:,} of its {len(dataset):,} rows, and nobody voted on them. Score on "
+                f"`reference`: DiME-Aug made {made:,} of its {len(dataset):,} rows, and nobody voted on them. Score "
                 "real ones (`balanced_weights` gives rare classes weight), or ask for it by `moving_reference=True`"
             )
         inside = [name for name, given in labels.items() if found.is_in(given)]
