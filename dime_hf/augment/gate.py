@@ -4,11 +4,12 @@ A new utterance should be answered as its parents are, mixed by `parent_weights`
 (1/2 sum |p - q|, in [0, 1]) between its mean answer and that, over the questions (prompt and option order) that were
 answered on it and on all its parents.
 
-How far may it move? As far as the mean answer to one untouched recording would, had other prompts been asked: the limit
-is a quantile of the distance between two means over m prompts each. Halves of the prompts show it on the parents, all
-of them together, since five prompts on one recording have no 95 % quantile. A mean over h prompts against one over k
-spreads with sqrt(1/h + 1/k), which scales halves to m, and a mix of parents with weights w to sqrt((1 + sum w^2) / m).
-An annotator with one prompt has its option orders halved instead.
+How far may it move? As far as the mean answer to one untouched recording would, had other prompts been asked: the
+limit is a quantile of the distance between two means over m prompts each. Halves of the prompts show it on the
+parents, all together, since five prompts on one recording have no 95 % quantile. A mean over h prompts against one
+over k spreads with sqrt(1/h + 1/k), which scales halves to m, and a mix with weights w to sqrt((1 + sum w^2) / m). An
+annotator with one prompt has its option orders halved instead. One that hardly minds how it is asked has a limit near
+0 and lets nothing pass that changes the sound: then say by `tolerance` which moves do not matter.
 
 False alarms on untouched copies: none where the same question always gets the same answer; 1 - `quantile`, over all
 copies, where they are asked about in prompts of their own; in between where answers are drawn.
@@ -103,6 +104,7 @@ def drift_gate(
     effective_votes: float | None = None,
     unanswered: Literal["drop", "keep"] = "drop",
     quantile: float = QUANTILE,
+    tolerance: float = 0.0,
     store: Any = None,
     batch_size: int = 8,
 ) -> tuple[datasets.Dataset, GateReport]:
@@ -111,10 +113,12 @@ def drift_gate(
     action: "relabel" keeps them, with the posterior of the parents' label at its `soft_label_votes` and of the mean
         answer at `effective_votes`, such as those of a `FittedPooler`.
     unanswered: what becomes of rows without a question that was answered on them and on all their parents.
+    quantile, tolerance: of the annotator's own spread, and the least limit, in total variation.
     store, batch_size: as in `annotate`. Real rows stay as they are.
     Raises `AnnotationError` where no parent was asked in two prompts or orders, `ColumnError`, `DistributionError`.
     """
-    _check(augmented, action, effective_votes, unanswered, quantile)
+    _check(augmented, action, effective_votes, unanswered)
+    _check_limits(quantile, tolerance)
     lineage = Lineage.read(train, augmented)
     cells = pa.concat_arrays(
         [
@@ -124,7 +128,7 @@ def drift_gate(
     )
     asked, first_new = Asked.read(cells, len(columns.classes(augmented, "augmented"))), len(lineage.parents)
     parents, new = asked.select(slice(first_new)), asked.select(slice(first_new, None))
-    moves = Moves.read(parents, new, lineage.weights, quantile)
+    moves = Moves.read(parents, new, lineage.weights, quantile, tolerance)
     out = (moves.too_far & (action == "drop")) | (moves.unanswered & (unanswered == "drop"))
     given, far = augmented.select(lineage.rows), moves.too_far
     total = pc.sum(pc.list_value_length(cells)).as_py()
@@ -149,16 +153,12 @@ def drift_gate(
     return augmented.select(np.setdiff1d(np.arange(len(augmented)), lineage.rows[out])), report
 
 
-def _check(
-    augmented: datasets.Dataset, action: str, effective_votes: float | None, unanswered: str, quantile: float
-) -> None:
+def _check(augmented: datasets.Dataset, action: str, effective_votes: float | None, unanswered: str) -> None:
     names = (columns.ID, PARENTS, columns.PARENT_WEIGHTS, AUGMENTATION, SOFT_LABEL)
     columns.require(augmented, *names, argument="augmented")
     for name, value, choices in (("action", action, ACTIONS), ("unanswered", unanswered, CHOICES)):
         if value not in choices:
             raise DistributionError(f"`{name}` must be one of {choices}, not {value!r}")
-    if not 0 < quantile < 1:
-        raise DistributionError(f"`quantile` must lie between 0 and 1, such as 0.95, not {quantile}")
     if action == "relabel":
         columns.require(augmented, SOFT_LABEL_VOTES, SOFT_LABEL_SOURCE, argument="augmented")
         if effective_votes is None or not effective_votes > 0:
@@ -166,6 +166,13 @@ def _check(
                 f"`effective_votes` is {effective_votes}, but labelling anew needs what an answer weighs in human "
                 "votes: fit the pooler 'fitted' on annotated training data and give its `effective_votes`"
             )
+
+
+def _check_limits(quantile: float, tolerance: float) -> None:
+    if not 0 < quantile < 1:
+        raise DistributionError(f"`quantile` must lie between 0 and 1, such as 0.95, not {quantile}")
+    if not 0 <= tolerance < 1:
+        raise DistributionError(f"`tolerance` must be a total variation from 0 to below 1, not {tolerance}")
 
 
 def _ask(dataset: datasets.Dataset, annotator: Annotator, store: Any, batch_size: int) -> pa.Array:

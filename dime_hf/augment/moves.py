@@ -111,6 +111,8 @@ class Asked:
 
     def spread(self) -> Array:
         """Distances between means over two halves of the prompts, h and k of them, divided by sqrt(1/h + 1/k)."""
+        if not self.unit.size:
+            return np.zeros(0)
         sums, counts = self._by_unit(self.answers), self._by_unit(self.there.astype(float))
         found = [np.zeros(0)]
         for half in _halves(counts.shape[1]):
@@ -123,7 +125,7 @@ class Asked:
 
     def _by_unit(self, values: Array) -> Array:
         """Sums (R, U, ...) over the questions of each prompt."""
-        return np.stack([values[:, self.unit == unit].sum(1) for unit in range(self.unit.max(initial=-1) + 1)], axis=1)
+        return np.stack([values[:, self.unit == unit].sum(1) for unit in range(self.unit.max() + 1)], axis=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,8 +143,8 @@ class Moves:
     swapped_caught: float
 
     @classmethod
-    def read(cls, parents: Asked, new: Asked, weights: csr_array, quantile: float) -> Self:
-        """Compare `new` (R) with the mixes of `parents` (M) by weights (R, M)."""
+    def read(cls, parents: Asked, new: Asked, weights: csr_array, quantile: float, tolerance: float = 0.0) -> Self:
+        """Compare `new` (R) with the mixes of `parents` (M) by weights (R, M); no limit is below `tolerance`."""
         spread = parents.spread()
         if not spread.size:
             raise AnnotationError(
@@ -155,9 +157,9 @@ class Moves:
         here, there = new.only(both), expected.only(both)
         prompts = here.prompts
         with np.errstate(divide="ignore"):
-            limit = unit * np.sqrt((1 + (weights**2).sum(1)) / prompts)
+            limit = np.maximum(unit * np.sqrt((1 + (weights**2).sum(1)) / prompts), tolerance)
         moved = np.where(prompts > 0, total_variation(here.mean, there.mean), np.nan)
-        copy_limit = unit * np.sqrt(2 / max(parents.prompts.max(), 1))
+        copy_limit = max(unit * np.sqrt(2 / parents.prompts.max()), tolerance)
         means = parents.mean[parents.prompts > 0]
         swapped = total_variation(means, np.roll(means, len(means) // 2, axis=0)) > copy_limit + ROUNDING
         return cls(moved, limit, new.mean, float(copy_limit), float(swapped.mean()))

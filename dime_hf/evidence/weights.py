@@ -79,7 +79,7 @@ class Weights:
 
 @dataclasses.dataclass(frozen=True)
 class Kinds:
-    """Rows with the same votes are of one kind (`index`, (N,)): its expected `shares` (K, C), its rows `times` (K,)."""
+    """Rows with the same votes are of one kind, `index` (N,): its expected `shares` (K, C), its rows `times` (K,)."""
 
     shares: Array
     times: NDArray[np.int64]
