@@ -22,6 +22,8 @@ from dime_hf.protocol import balanced_selection, balanced_weights, score_labels
 from dime_hf.score import row_scores, score
 from dime_hf.simulation import simulate
 from tests import full_iemocap
+from tests.bench.crema import read_votes
+from tests.places import DATA
 
 RAW = np.zeros(4)
 
@@ -83,6 +85,26 @@ def test_weights_keep_their_promises(data):
     most = importance_weights(counts, target, alpha=RAW[:3], nearest="squares", min_effective=0)
     assert (most.values >= 0).all()
     assert most.n_effective >= found.n_effective - 1e-3
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.data())
+def test_a_target_is_out_of_reach_where_a_linear_program_says_so(data):
+    shape = st.tuples(st.integers(2, 12), st.just(3))
+    counts = data.draw(arrays(np.int64, shape, elements=st.integers(0, 4)).filter(lambda a: a.any(0).all()))
+    counts = counts[counts.sum(-1) > 0]
+    target = data.draw(arrays(float, 3, elements=st.floats(0.05, 1.0)))
+    target /= target.sum()
+    least = scipy.optimize.linprog(  # the largest that the smallest weight can be
+        [*np.zeros(len(counts)), -1.0],
+        A_ub=np.column_stack([-np.eye(len(counts)), np.ones(len(counts))]), b_ub=np.zeros(len(counts)),
+        A_eq=np.column_stack([normalize(counts).T, np.zeros(3)]), b_eq=target, bounds=(0, None),
+    )  # fmt: skip
+    if least.status == 2:
+        with pytest.raises(DistributionError, match="cannot be reached"):
+            importance_weights(counts, target, alpha=RAW[:3], min_effective=0)
+    elif -least.fun > 1e-3:
+        importance_weights(counts, target, alpha=RAW[:3], min_effective=0)
 
 
 def test_weights_are_1_where_the_mass_is_the_target_already():
@@ -188,7 +210,7 @@ def test_ten_classes_of_iemocap_leave_a_few_hundred_rows():
         (np.ones((5, 3)), {"target": [0.5, 0.3, 0.1]}, "`target` must sum to 1"),
         (np.ones((5, 3)), {"target": [0.5, 0.5, 0.0], "classes": "abc"}, "'c' has votes"),
         ([[1, 1, 0], [2, 0, 0]], {"classes": "abc"}, "'c' has no vote: give it a `target` of 0"),
-        (np.ones((5, 3)), {"target": [0.5, 0.3, 0.2]}, "cannot be reached: no weights give"),
+        (np.ones((5, 3)), {"target": [0.5, 0.3, 0.2]}, "cannot be reached by weights"),
         ([[2, 0], [0, 2]] * 20, {}, "effective sample of 40.0 of 40 rows, less than 100.0"),
         (np.ones((5, 3)), {"alpha": [1.0, 1.0]}, "`alpha` must have the shape \\(3,\\)"),
         (np.ones((5, 3)), {"nearest": "square"}, "Did you mean 'squares'"),
@@ -233,6 +255,18 @@ def test_weights_of_a_dataset_come_from_the_kept_votes(simulated, test_set):
         balanced_weights(silent)
 
 
+@pytest.mark.skipif(not (DATA / "crema_d").exists(), reason="CREMA-D's votes are not here")
+def test_on_real_votes_the_held_out_ones_are_balanced_too():
+    """Five kept votes of CREMA-D; balanced by the votes as they are, neutral has 27 % of the others', not 17 %."""
+    voice, _ = read_votes(DATA / "crema_d")
+    test = hold_out_votes(voice, keep=5)
+    found, raw = balanced_weights(test), balanced_weights(test, alpha=np.zeros(6))
+    assert found.held_out[2] == pytest.approx(1 / 6, abs=0.01)
+    assert raw.held_out[2] > 0.25
+    assert np.abs(found.held_out - 1 / 6).max() < 0.035 < np.abs(raw.held_out - 1 / 6).max()
+    assert 1000 < found.n_effective < 1300
+
+
 def test_a_selection_is_the_largest_that_is_balanced(simulated, test_set):
     target, rows = np.array([0.4, 0.27, 0.2, 0.13]), 300
     small = test_set.select(range(rows))
@@ -268,7 +302,7 @@ def test_a_selection_goes_by_seed_and_id(test_set):
     assert ids != set(other["id"])
     assert len(ids) == len(other) == report.rows
     assert np.abs(report.held_out - target).max() < 0.03
-    with pytest.raises(DistributionError, match="leaves a balanced selection of"):
+    with pytest.raises(DistributionError, match="leaves a balanced selection of .* by `min_rows`"):
         balanced_selection(test_set, target, min_rows=3999)
 
 

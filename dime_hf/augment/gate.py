@@ -65,6 +65,7 @@ class GateReport:
     action: str
     unanswered: str
     quantile: float
+    tolerance: float
     questions: int
     parents: int
     answers: int
@@ -85,8 +86,9 @@ class GateReport:
         return "\n".join(
             [
                 f"Asked {self.questions} questions; {self.failed:,} of {self.answers:,} answers failed",
-                f"A copy may move by {self.limit:.3f} (total variation), as {self.quantile:.4g} of {self.parents:,} "
-                f"parents would in other words; rows moved by {self.median_move:.3f} (median)",
+                f"Limit of a copy: {self.limit:.3f} in total variation (quantile {self.quantile:.4g} of "
+                f"{self.parents:,} parents asked in other words, at least {self.tolerance:.3g}); "
+                f"median move {self.median_move:.3f}",
                 f"Of recordings swapped for one another, {self.swapped_caught:.0%} would be caught",
                 f"{'':<{width}}{'rows':>9}{'moved':>9} {'':>8}{'unanswered':>12}",
                 *(f"{name:<{width}}{count or ''}".rstrip() for name, count in rows.items()),
@@ -136,6 +138,7 @@ def drift_gate(
         action=action,
         unanswered=unanswered,
         quantile=quantile,
+        tolerance=tolerance,
         questions=asked.there.shape[1],
         parents=first_new,
         answers=total,

@@ -22,12 +22,17 @@ from dime_hf.distribution import Array, as_counts, as_distributions, entropy, no
 from dime_hf.errors import DistributionError, did_you_mean
 from dime_hf.evidence.truth import fit_dirichlet
 
-LEAST_ROWS, LEAST_SHARE = (
-    100,
-    0.05,
-)  # of an effective sample: so many rows, and this share of all, unless told otherwise
+LEAST_ROWS = 100  # of an effective sample, unless told otherwise,
+LEAST_SHARE = 0.05  # and of all rows
 CLOSE = 1e-6  # of a mass to its target
-STEPS, HIGHEST = 500, 300.0  # of the search; log of the largest weight that it tries
+STEPS, HIGHEST = 200, 60.0  # of the search; log of the largest weight that it tries
+
+
+OUT_OF_REACH = "`target` cannot be reached by weights of these rows"
+NEARER = (
+    "Take a target nearer to the mass of the votes, or keep more votes; `alpha` of zeros balances the votes as they "
+    "are, but not the shares they are drawn from"
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -122,7 +127,7 @@ def importance_weights(
     names = class_names(classes, kinds)
     wanted = read_target(target, kinds, names)
     weights = Weights.of(_balance(kinds, wanted, nearest, names)[kinds.index], kinds, names)
-    check_enough(weights.n_effective, len(kinds.index), min_effective, "leaves an effective sample of", weights.before)
+    check_enough(weights.n_effective, kinds, min_effective, "min_effective", "an effective sample")
     return weights
 
 
@@ -163,15 +168,15 @@ def class_names(classes: Sequence[str] | None, kinds: Kinds) -> tuple[str, ...]:
     return names
 
 
-def check_enough(found: float, rows: int, least: float | None, what: str, mass: Array) -> None:
-    """Raise `DistributionError` for a sample that is too small to say much."""
+def check_enough(found: float, kinds: Kinds, least: float | None, argument: str, what: str) -> None:
+    """Raise `DistributionError` where what is left of the rows is less than `least`, the value of `argument`."""
+    rows, mass = len(kinds.index), kinds.mass
     wanted = max(LEAST_ROWS, LEAST_SHARE * rows) if least is None else least
     if found < wanted:
-        rare = mass[mass > 0].min()
         raise DistributionError(
-            f"`target` {what} {found:,.1f} of {rows:,} rows, less than {wanted:,.1f}: the rarest class has {rare:.2%} "
-            "of the mass. Take a target nearer to the mass of the votes, or fewer classes, or say by `min_effective` "
-            "that so few are enough"
+            f"`target` leaves {what} of {found:,.1f} of {rows:,} rows, less than {wanted:,.1f}: the rarest class has "
+            f"{mass[mass > 0].min():.2%} of the mass. Take a target nearer to the mass of the votes, fewer classes, "
+            f"or say by `{argument}` that so few are enough"
         )
 
 
@@ -212,6 +217,7 @@ def _balance(kinds: Kinds, target: Array, nearest: str, classes: Sequence[str]) 
     """Weights (K,) of the kinds, from the convex dual: C numbers to find, however many rows there are."""
     if nearest not in NEARNESS:
         raise DistributionError(f"`nearest` is {nearest!r}.{did_you_mean(nearest, NEARNESS)}")
+    _check_reachable(kinds.shares, target)
     near, p, rows = NEARNESS[nearest], kinds.shares, kinds.times / kinds.times.sum()
 
     def loss(tilt: Array) -> tuple[float, Array]:
@@ -230,18 +236,17 @@ def _balance(kinds: Kinds, target: Array, nearest: str, classes: Sequence[str]) 
         options={"gtol": CLOSE / 10, "maxiter": STEPS, "max_trust_radius": 1e4},
     )
     weights = near.weight(p @ found.x)
-    mass = (rows * weights) @ p
-    _check_reached(mass, target, classes)
+    missed = np.abs((rows * weights) @ p - target).max()
+    if missed > CLOSE:
+        raise DistributionError(f"{OUT_OF_REACH} (the masses stay {missed:.2g} off it). {NEARER}")
     return weights / (rows @ weights)
 
 
-def _check_reached(mass: Array, target: Array, classes: Sequence[str]) -> None:
-    """Raise `DistributionError` where the mass (C,) that weights give is not the target."""
-    worst = int(np.abs(mass - target).argmax())
-    if abs(mass[worst] - target[worst]) > CLOSE:
+def _check_reachable(shares: Array, target: Array) -> None:
+    """Raise `DistributionError` where no weights of rows with shares (K, C) give them the mass `target`."""
+    found = scipy.optimize.linprog(np.zeros(len(shares)), A_eq=shares.T, b_eq=target, bounds=(0, None))
+    if not found.success:
+        lowest, highest = (", ".join(f"{share:.3f}" for share in ends) for ends in (shares.min(0), shares.max(0)))
         raise DistributionError(
-            f"`target` cannot be reached: no weights give {classes[worst]!r} a mass of {target[worst]:.4f} and the "
-            "others theirs, since no mix of these utterances is expected to have that. Take a target nearer to the "
-            "mass of the votes, or keep more votes; `alpha` of zeros balances the votes as they are, but not the "
-            "shares they are drawn from"
+            f"{OUT_OF_REACH}: rows are expected to have from ({lowest}) to ({highest}) of the classes. {NEARER}"
         )

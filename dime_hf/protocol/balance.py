@@ -82,7 +82,7 @@ def balanced_selection(
     wanted = read_target(target, kinds, names)
     take = _most(kinds, wanted)
     whole = np.rint(take).astype(np.int64)
-    check_enough(float(whole.sum()), len(kept), min_rows, "leaves a balanced selection of", kinds.mass)
+    check_enough(float(whole.sum()), kinds, min_rows, "min_rows", "a balanced selection")
     chosen = np.flatnonzero(_first_of(kinds.index, chances(test[ID][:], len(test), seed)) < whole[kinds.index])
     bits = entropy(kinds.shares)[kinds.index]
     return test.select(chosen), Selection(
