@@ -126,7 +126,7 @@ def importance_weights(
     kinds = Kinds.read(counts, alpha)
     names = class_names(classes, kinds)
     wanted = read_target(target, kinds, names)
-    weights = Weights.of(_balance(kinds, wanted, nearest, names)[kinds.index], kinds, names)
+    weights = Weights.of(_balance(kinds, wanted, nearest)[kinds.index], kinds, names)
     check_enough(weights.n_effective, kinds, min_effective, "min_effective", "an effective sample")
     return weights
 
@@ -213,7 +213,7 @@ NEARNESS = {
 }
 
 
-def _balance(kinds: Kinds, target: Array, nearest: str, classes: Sequence[str]) -> Array:
+def _balance(kinds: Kinds, target: Array, nearest: str) -> Array:
     """Weights (K,) of the kinds, from the convex dual: C numbers to find, however many rows there are."""
     if nearest not in NEARNESS:
         raise DistributionError(f"`nearest` is {nearest!r}.{did_you_mean(nearest, NEARNESS)}")
