@@ -20,14 +20,17 @@ from dime_hf.evidence.controls import one_more_human, prior_control, shuffled, u
 from dime_hf.evidence.intervals import Interval, bootstrap, interval, score_intervals
 from dime_hf.evidence.plain import plain
 from dime_hf.evidence.truth import fit_dirichlet, score_of_truth
+from dime_hf.evidence.weights import Weights, importance_weights
 
 __all__ = [
     "Interval",
     "Paired",
     "Verdict",
+    "Weights",
     "bootstrap",
     "fit_dirichlet",
     "holm",
+    "importance_weights",
     "interval",
     "minimum_detectable_difference",
     "one_more_human",

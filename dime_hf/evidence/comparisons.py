@@ -94,13 +94,19 @@ def paired_scores(
 
 
 def verdict(
-    predictions: ArrayLike, references: ArrayLike, groups: Sequence[str], control: ArrayLike, *, alpha: float = ALPHA
+    predictions: ArrayLike,
+    references: ArrayLike,
+    groups: Sequence[str],
+    control: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    alpha: float = ALPHA,
 ) -> Verdict:
     """Say whether predictions (N, C) beat a control in the squared score on held-out votes (N, C).
 
     `control` is what the same pipeline gives without the system under test: (N, C), such as labels pooled by `prior`,
-    or one distribution (C,). `helps` at one-sided `alpha`, clustered by `groups` (N,). One verdict a study: it holds
-    when the system was chosen before these votes were seen.
+    or one distribution (C,). `helps` at one-sided `alpha`, clustered by `groups` (N,); `weights` (N,) as in `score`.
+    One verdict a study: it holds when the system was chosen before these votes were seen.
     """
     if not 0 < alpha < 0.5:
         raise DistributionError(f"`alpha` must lie between 0 and 0.5, such as 0.025, not {alpha}")
@@ -108,11 +114,12 @@ def verdict(
     constant = np.ndim(control) == 1
     other = Pairs.read(np.tile(control, (len(pairs.q), 1)) if constant else control, references, "control")
     ours, theirs = (squared_score(one.q, one.shares) for one in (pairs, other))
-    found = paired(ours, theirs, groups, level=1 - 2 * alpha)
+    found = paired(ours, theirs, groups, weights=weights, level=1 - 2 * alpha)
     says = "undecided"
     if found.p_value < 2 * alpha:
         says = "helps" if found.difference.estimate < 0 else "hurts"
-    return Verdict(says, float(ours.mean()), float(theirs.mean()), found)
+    w = None if weights is None else np.asarray(weights)
+    return Verdict(says, float(np.average(ours, weights=w)), float(np.average(theirs, weights=w)), found)
 
 
 def holm(p_values: ArrayLike) -> Array:

@@ -33,7 +33,7 @@ def one_more_human(spare: ArrayLike, ids: Sequence[str], seed: int = 0) -> Array
     none.
     """
     shares = normalize(spare, "spare")
-    chance = _chances(ids, len(shares), seed)
+    chance = chances(ids, len(shares), seed)
     vote = (np.cumsum(shares, axis=-1) <= chance[:, None]).sum(-1)
     last = shares.shape[1] - 1 - (shares[:, ::-1] > 0).argmax(-1)  # where rounding has the shares end below 1
     return np.eye(shares.shape[1])[np.minimum(vote, last)]
@@ -47,13 +47,13 @@ def shuffled(predictions: ArrayLike, ids: Sequence[str], seed: int = 0) -> Array
     q = as_distributions(predictions, "predictions")
     if len(q) < 2:
         raise DistributionError(f"`predictions` has {len(q)} rows: there is nothing to shuffle")
-    order = np.lexsort((np.asarray(ids), _chances(ids, len(q), seed)))
+    order = np.lexsort((np.asarray(ids), chances(ids, len(q), seed)))
     handed = np.empty_like(q)
     handed[order] = q[np.roll(order, 1)]
     return handed
 
 
-def _chances(ids: Sequence[str], rows: int, seed: int) -> Array:
+def chances(ids: Sequence[str], rows: int, seed: int) -> Array:
     """A number in [0, 1) for each id (N,), the same whatever the other ids."""
     if len(ids) != rows or len(set(ids)) != rows:
         raise DistributionError(f"`ids` must be {rows} different ids; they are {len(ids)}, {len(set(ids))} different")

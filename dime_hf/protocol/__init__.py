@@ -6,7 +6,18 @@ synthetic votes both contain, the better they look (2601.14620 scores so). It is
 then every output says so.
 """
 
+from dime_hf.protocol.balance import Selection, balanced_selection, balanced_weights
 from dime_hf.protocol.comparison import ProtocolComparison, compare_protocols, own_labels
 from dime_hf.protocol.scoring import ScoredLabels, ScoreTable, score_labels
 
-__all__ = ["ProtocolComparison", "ScoreTable", "ScoredLabels", "compare_protocols", "own_labels", "score_labels"]
+__all__ = [
+    "ProtocolComparison",
+    "ScoreTable",
+    "ScoredLabels",
+    "Selection",
+    "balanced_selection",
+    "balanced_weights",
+    "compare_protocols",
+    "own_labels",
+    "score_labels",
+]

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from dime_hf import columns
@@ -22,6 +23,7 @@ HELD_OUT = "votes of held-out humans"
 ALL_HUMAN = "all human votes"
 SYNTHETIC_INSIDE = "MOVING REFERENCE: labels that contain synthetic votes"
 VOTES_INSIDE = "MOVING REFERENCE: votes that some of these labels contain"
+MADE_ROWS = "MOVING REFERENCE: rows that DiME-Aug made, on which nobody voted"
 Labels: TypeAlias = datasets.Dataset | ArrayLike
 
 
@@ -35,7 +37,7 @@ class Reference:
 
     @property
     def moving(self) -> bool:
-        return self.kind in (SYNTHETIC_INSIDE, VOTES_INSIDE)
+        return self.kind in (SYNTHETIC_INSIDE, VOTES_INSIDE, MADE_ROWS)
 
     @property
     def judged(self) -> NDArray[np.bool_]:
@@ -47,6 +49,14 @@ class Reference:
         """The reference that `dataset` is for `labels`; raise `LeakageError` for one that moves, unless allowed."""
         columns.require(dataset, ID, argument="reference")
         found = cls._held_out(dataset) if REFERENCE_COUNTS in dataset.column_names else cls._human(dataset)
+        made = int(made_rows(dataset).sum())
+        if made:
+            found = dataclasses.replace(found, kind=MADE_ROWS)
+        if made and not moving_allowed:
+            raise LeakageError(
+                f"`reference`: DiME-Aug made {made:,} of its {len(dataset):,} rows, and nobody voted on them. Score "
+                "real ones (`balanced_weights` gives rare classes weight), or ask for it by `moving_reference=True`"
+            )
         inside = [name for name, given in labels.items() if found.is_in(given)]
         if inside and not found.moving:
             found = dataclasses.replace(found, kind=VOTES_INSIDE)
@@ -108,6 +118,14 @@ def by_class(dataset: datasets.Dataset, column: str) -> Array:
     values = np.full((len(cells), len(columns.classes(dataset))), np.nan)
     values[known] = cells.flatten().cast(pa.float64()).to_numpy(zero_copy_only=False).reshape(-1, values.shape[1])
     return values
+
+
+def made_rows(dataset: datasets.Dataset) -> NDArray[np.bool_]:
+    """Which rows (N,) are made by DiME-Aug, of real ones."""
+    if columns.PARENTS not in dataset.column_names:
+        return np.zeros(len(dataset), dtype=bool)
+    parents = pc.fill_null(pc.list_value_length(read_column(dataset, columns.PARENTS)), 0)
+    return np.asarray(parents.to_numpy(zero_copy_only=False) > 0)
 
 
 def groups_of(dataset: datasets.Dataset) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import datasets
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dime_hf.columns import SOFT_LABEL_SOURCE
 from dime_hf.distribution import Array, as_distributions
@@ -25,6 +26,7 @@ from dime_hf.evidence import (
 from dime_hf.evidence.intervals import LEVEL
 from dime_hf.protocol.reference import Labels, Reference, groups_of, values_of
 from dime_hf.score import row_scores
+from dime_hf.score.scoring import check_weights
 
 SHOWN = ("squared_score", "js_divergence", "bhattacharyya")
 WIDTH = 28  # of a score and its interval in a table
@@ -45,7 +47,8 @@ class ScoredLabels:
 class ScoreTable:
     """What `score_labels` finds: `n` rows of `n_groups` speakers; `left_out` rows lack a reference or some label.
 
-    `truth`: scores of the truth at as many votes, empty where they cannot be told.
+    `truth`: scores of the truth at as many votes, empty where they cannot be told. `n_effective`: rows that weighted
+    ones are worth, None where all weigh the same.
     """
 
     reference: str
@@ -57,6 +60,7 @@ class ScoreTable:
     rows: tuple[ScoredLabels, ...]
     truth: dict[str, float]
     verdict: Verdict | None
+    n_effective: float | None = None
 
     def __str__(self) -> str:
         names = list(self.rows[0].scores)
@@ -66,6 +70,10 @@ class ScoreTable:
             f"Against {self.reference} (n = {self.n:,} in {self.n_groups:,} groups{left_out})",
             f"{'labels':<{self._first}}{head}{'   difference to the control' if self.control else ''}",
         ]
+        if self.n_effective is not None:
+            lines.insert(
+                1, f"WEIGHTED rows: all scores are of the weighted set, effective sample {self.n_effective:,.1f}"
+            )
         for row in self.rows:
             lines.append(f"{row.name:<{self._first}}{cells(row)}{_difference(row)}")
         if self.truth:
@@ -105,6 +113,7 @@ def score_labels(
     control: str | None = None,
     verdict_on: str | None = None,
     moving_reference: bool = False,
+    weights: ArrayLike | None = None,
     metrics: Iterable[str] = SHOWN,
     level: float = LEVEL,
 ) -> ScoreTable:
@@ -114,6 +123,8 @@ def score_labels(
     reference: its `reference_counts` judge; without them its `vote_counts`, then labels may hold no human vote.
     control: name of the labels that others must beat, such as those pooled by "prior".
     verdict_on: name of the labels that the study is about: one, declared before any score is seen.
+    weights: (N,) of the rows of `reference`, such as `balanced_weights(reference)`; never made from the votes that
+        judge.
     Raises `LeakageError` for a reference that moves, unless `moving_reference` asks for it; `DistributionError`.
     """
     _check_names(labels, control, verdict_on)
@@ -127,7 +138,8 @@ def score_labels(
     predictions = {name: as_distributions(value[kept], name) for name, value in values.items()}
     groups = np.array(groups_of(reference))[kept].tolist()
     votes, names = found.votes[kept], tuple(metrics)
-    differences = _differences(predictions, votes, groups, control, level)
+    w = None if weights is None else check_weights(check_weights(weights, len(kept))[kept], int(kept.sum()))
+    differences = _differences(predictions, votes, groups, control, w, level)
     corrected = _corrected({name: one for name, one in differences.items() if name != verdict_on})
     return ScoreTable(
         reference=found.kind,
@@ -140,16 +152,17 @@ def score_labels(
             ScoredLabels(
                 name,
                 _source(labels[name]),
-                score_intervals(one, votes, groups, metrics=names, level=level),
+                score_intervals(one, votes, groups, metrics=names, weights=w, level=level),
                 differences.get(name),
                 corrected.get(name),
             )
             for name, one in predictions.items()
         ),
-        truth={} if found.moving else _truth(votes, found.all_votes[kept], names),
-        verdict=verdict(predictions[verdict_on], votes, groups, predictions[control])
+        truth={} if found.moving else _truth(votes, found.all_votes[kept], names, w),
+        verdict=verdict(predictions[verdict_on], votes, groups, predictions[control], weights=w)
         if verdict_on and control
         else None,
+        n_effective=None if w is None else float(w.sum() ** 2 / (w**2).sum()),
     )
 
 
@@ -172,14 +185,21 @@ def _source(labels: Labels) -> str:
 
 
 def _differences(
-    predictions: Mapping[str, Array], votes: Array, groups: Sequence[str], control: str | None, level: float
+    predictions: Mapping[str, Array],
+    votes: Array,
+    groups: Sequence[str],
+    control: str | None,
+    weights: Array | None,
+    level: float,
 ) -> dict[str, Paired]:
     """Every kind of labels less the control, in the squared score."""
     if control is None:
         return {}
     squared = {name: row_scores(one, votes, ["squared_score"])["squared_score"] for name, one in predictions.items()}
     return {
-        name: paired(one, squared[control], groups, level=level) for name, one in squared.items() if name != control
+        name: paired(one, squared[control], groups, weights=weights, level=level)
+        for name, one in squared.items()
+        if name != control
     }
 
 
@@ -188,10 +208,17 @@ def _corrected(differences: Mapping[str, Paired]) -> dict[str, float]:
     return dict(zip(differences, p_values, strict=True))
 
 
-def _truth(votes: Array, all_votes: Array, metrics: Sequence[str]) -> dict[str, float]:
-    """Scores of the truth; none where votes are fractional, or too few to tell how ambiguous utterances are."""
+def _truth(votes: Array, all_votes: Array, metrics: Sequence[str], weights: Array | None) -> dict[str, float]:
+    """Scores of the truth; none where votes are fractional, or too few to tell how ambiguous utterances are.
+
+    With weights, of rows drawn by them: then the votes that chose the rows would say too much of a rare class, and the
+    reference tells alone.
+    """
     if (votes % 1).any():
         return {}
+    if weights is not None:
+        drawn = np.random.default_rng(0).choice(len(votes), len(votes), p=weights / weights.sum())
+        votes = all_votes = votes[drawn]
     try:
         alpha = fit_dirichlet(all_votes)
     except FitError:
