@@ -8,6 +8,7 @@ DimeError
  +-- DistributionError       an array is not a distribution, or not votes
  +-- AnnotationError         a model cannot be asked what it was asked for
  |    +-- StoreError         an answer store cannot be used
+ +-- PlanError               a plan of DiME-Aug cannot be made, or read, as it is written
  +-- FitError                the data cannot identify what is to be fitted
  +-- LeakageError            votes that must stay held out would be seen
  +-- PackageError            an optional package is needed and not installed
@@ -59,6 +60,10 @@ class AnnotationError(DimeError):
 
 class StoreError(AnnotationError):
     """An answer store cannot be used."""
+
+
+class PlanError(DimeError, ValueError):
+    """A plan of DiME-Aug cannot be made, or read, as it is written."""
 
 
 class FitError(DimeError):

@@ -12,7 +12,7 @@ import dime_hf
 from dime_hf import audio
 from dime_hf.augment import DimeAug, augment
 from dime_hf.augment.features import FRAME, audio_statistics, neighbour_features, text_statistics
-from dime_hf.errors import ColumnError, DistributionError, LeakageError
+from dime_hf.errors import ColumnError, DistributionError, LeakageError, PlanError
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +32,9 @@ def dominant(dataset):
 def test_classes_are_topped_up_to_the_ratio(train, plan):
     counts = np.bincount(dominant(train), minlength=4)
     target = int(np.ceil(0.6 * counts.max()))
-    assert [c.utterances for c in plan.classes] == counts.tolist()
-    assert [c.mixes for c in plan.classes] == np.maximum(target - counts, 0).tolist()
-    assert len(plan.mixes) > 0
+    assert [c.utterances for c in plan.summary.classes] == counts.tolist()
+    assert [c.mixes for c in plan.summary.classes] == np.maximum(target - counts, 0).tolist()
+    assert len(plan.rows) > 0
     assert "sad" in str(plan)
     after = np.bincount(dominant(augment(train, plan)), minlength=4)
     assert after.min() >= target
@@ -44,7 +44,7 @@ def test_partners_are_near_neighbours_of_the_same_class(train, plan):
     features, labels = neighbour_features(train), dominant(train)
     row = {id: index for index, id in enumerate(train["id"])}
     distance = scipy.spatial.distance.cdist(features, features)
-    for parents in plan.mixes["parents"]:
+    for parents in plan.rows["parents"]:
         first, second = (row[id] for id in parents)
         same = np.flatnonzero((labels == labels[first]) & (np.arange(len(train)) != first))
         assert second in same[np.argsort(distance[first, same])][:3]
@@ -57,7 +57,7 @@ def test_a_mix_is_the_weighted_sum_of_its_parents(train, plan):
     for mix in list(augmented)[len(train) :]:
         settings = json.loads(mix["augmentation"])
         first, second = (rows[id] for id in mix["parents"])
-        weight = settings["weight"]
+        weight = settings["parameters"]["weight"]
         sounds = [audio.read(parent["audio"]) for parent in (first, second)]
         length = min(map(len, sounds))
         expected = (1 - weight) * sounds[0][:length] + weight * sounds[1][:length]
@@ -81,8 +81,8 @@ def test_a_mix_is_the_weighted_sum_of_its_parents(train, plan):
 
 
 def test_the_plan_depends_on_the_seed_alone(train, plan):
-    assert DimeAug(ratio=0.6).plan(train.shuffle(seed=5)).mixes[:] == plan.mixes[:]
-    assert DimeAug(ratio=0.6, seed=1).plan(train).mixes[:] != plan.mixes[:]
+    assert DimeAug(ratio=0.6).plan(train.shuffle(seed=5)).rows[:] == plan.rows[:]
+    assert DimeAug(ratio=0.6, seed=1).plan(train).rows[:] != plan.rows[:]
 
 
 def test_several_processes_make_the_same_mixes(train, plan):
@@ -91,7 +91,7 @@ def test_several_processes_make_the_same_mixes(train, plan):
 
 def test_nothing_to_top_up(train):
     small = DimeAug(ratio=0.01).plan(train)
-    assert len(small.mixes) == 0
+    assert len(small.rows) == 0
     assert augment(train, small)["id"][:] == train["id"][:]
 
 
@@ -100,7 +100,7 @@ def test_a_class_of_one_cannot_be_mixed(train):
     lonely = np.flatnonzero(labels == labels.min())[:1]
     rest = np.flatnonzero(labels != labels.min())
     plan = DimeAug(ratio=0.6).plan(train.select([*lonely, *rest]))
-    assert plan.classes[labels.min()].mixes == 0
+    assert plan.summary.classes[labels.min()].mixes == 0
     assert "needs two utterances" in str(plan)
 
 
@@ -120,7 +120,7 @@ def test_bad_arguments(train, plan):
         DimeAug(neighbours=0)
     with pytest.raises(DistributionError, match="Did you mean 'paper'"):
         DimeAug(recipe="papers")
-    with pytest.raises(ColumnError, match="`plan` mixes"):
+    with pytest.raises(PlanError, match="`plan` needs"):
         augment(train.select([0]), plan)
 
 
@@ -130,12 +130,12 @@ def test_utterances_without_sound_take_no_part(train):
     with pytest.raises(DistributionError, match="both audio and a soft label"):
         DimeAug().plan(silent)
     mixed = datasets.concatenate_datasets([train, silent.select_columns(train.column_names)])
-    assert DimeAug(ratio=0.6).plan(mixed).mixes[:] == DimeAug(ratio=0.6).plan(train).mixes[:]
+    assert DimeAug(ratio=0.6).plan(mixed).rows[:] == DimeAug(ratio=0.6).plan(train).rows[:]
 
 
 def test_decoded_audio_columns_need_no_codec(train, plan):
     decoded = train.cast_column("audio", datasets.Audio(sampling_rate=16000))
-    assert DimeAug(ratio=0.6).plan(decoded).mixes[:] == plan.mixes[:]
+    assert DimeAug(ratio=0.6).plan(decoded).rows[:] == plan.rows[:]
     assert augment(decoded, plan)["soft_label"][:] == augment(train, plan)["soft_label"][:]
 
 

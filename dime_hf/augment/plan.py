@@ -11,6 +11,7 @@ import collections
 import dataclasses
 import json
 import math
+from typing import Any
 
 import datasets
 import numpy as np
@@ -18,7 +19,7 @@ from scipy.spatial import KDTree
 
 from dime_hf import columns
 from dime_hf.augment.features import neighbour_features
-from dime_hf.columns import AUDIO, AUGMENTATION, ID, PARENT_WEIGHTS, PARENTS, REFERENCE_COUNTS, SOFT_LABEL, TEXT
+from dime_hf.columns import AUDIO, ID, PARENT_WEIGHTS, PARENTS, REFERENCE_COUNTS, SOFT_LABEL, TEXT
 from dime_hf.distribution import Array, as_distributions
 from dime_hf.errors import DistributionError, LeakageError, did_you_mean
 from dime_hf.stage import undecoded
@@ -38,11 +39,11 @@ class ClassPlan:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """A printable table of mixes: columns id, parents, parent_weights, augmentation (JSON); and its sum by class."""
+class Summary:
+    """What a plan does to every class."""
 
-    mixes: datasets.Dataset
     classes: tuple[ClassPlan, ...]
+    recipe: str
 
     def __str__(self) -> str:
         lines = [f"{'class':<12}{'utterances':>12}{'target':>8}{'mixes':>7}"]
@@ -50,6 +51,18 @@ class Plan:
             f"{c.name:<12}{c.utterances:>12}{c.target:>8}{c.mixes:>7}  {c.reason}".rstrip() for c in self.classes
         ]
         return "\n".join(lines)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A printable table of new utterances, one a row, and its sum by class."""
+
+    rows: datasets.Dataset
+    classes: tuple[str, ...]
+    summary: Summary
+
+    def __str__(self) -> str:
+        return str(self.summary)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +108,7 @@ class DimeAug:
             reason = "" if len(rows) + len(made) >= target else f"needs two utterances to mix, has {len(rows)}"
             plans.append(ClassPlan(name, len(rows), max(target, len(rows)), len(made), reason))
             mixes += made
-        return Plan(_table(mixes), tuple(plans))
+        return Plan(_table(mixes, usable), names, Summary(tuple(plans), self.recipe))
 
     def _top_up(self, name: str, ids: list[str], features: Array, missing: int) -> list[dict[str, object]]:
         """Rows of the plan for `missing` mixes of a class."""
@@ -118,35 +131,31 @@ class DimeAug:
         return rows
 
     def _row(self, id: str, parents: tuple[str, str], weight: float, name: str) -> dict[str, object]:
-        settings = {
-            "recipe": self.recipe,
-            "operation": "interpolate",
-            "class": name,
-            "weight": weight,
-            "seed": self.seed,
-        }
         return {
             ID: id,
             PARENTS: list(parents),
             PARENT_WEIGHTS: [1 - weight, weight],
-            AUGMENTATION: json.dumps(settings),
+            "operation": "interpolate",
+            "parameters": json.dumps({"weight": weight}),
         }
 
 
-PLAN_FEATURES = datasets.Features(
-    {
-        ID: datasets.Value("string"),
-        PARENTS: datasets.List(datasets.Value("string")),
-        PARENT_WEIGHTS: datasets.List(datasets.Value("float32")),
-        AUGMENTATION: datasets.Value("string"),
-    }
-)
-
-
-def _table(rows: list[dict[str, object]]) -> datasets.Dataset:
-    return datasets.Dataset.from_dict(
-        {name: [row[name] for row in rows] for name in PLAN_FEATURES}, features=PLAN_FEATURES
+def _table(rows: list[dict[str, Any]], train: datasets.Dataset) -> datasets.Dataset:
+    labels, names = dict(zip(train[ID], train[SOFT_LABEL], strict=True)), columns.classes(train)
+    text = datasets.Value("string")
+    features = datasets.Features(
+        {
+            ID: text,
+            PARENTS: datasets.List(text),
+            PARENT_WEIGHTS: datasets.List(datasets.Value("float32")),
+            "operation": text,
+            "parameters": text,
+            SOFT_LABEL: columns.distribution_feature(len(names)),
+        }
     )
+    for row in rows:
+        row[SOFT_LABEL] = np.average([labels[id] for id in row[PARENTS]], axis=0, weights=row[PARENT_WEIGHTS])
+    return datasets.Dataset.from_dict({name: [row[name] for row in rows] for name in features}, features=features)
 
 
 def _usable(train: datasets.Dataset) -> datasets.Dataset:

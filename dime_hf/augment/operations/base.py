@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from dime_hf.distribution import Array
 
 Parameters = Mapping[str, Any]  # numbers, strings and lists, as JSON has them
+Samples = NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True)
 class Utterance:
-    """What an operation takes and gives: mono float32 samples (T,) at 16 kHz in [-1, 1], and the transcript."""
+    """What an operation takes and gives: mono float32 samples (T,) at 16 kHz in [-1, 1], and any transcript."""
 
-    samples: NDArray[np.float32]
-    text: str
+    samples: Samples
+    text: str | None
 
 
 class Operation(abc.ABC):
@@ -40,6 +41,10 @@ class Operation(abc.ABC):
     @abc.abstractmethod
     def weights(self, durations: Sequence[float], parameters: Parameters) -> Array:
         """Weight (P,) of each parent in the label, summing to 1; durations (P,) in seconds."""
+
+    def duration(self, durations: Sequence[float], parameters: Parameters) -> float:
+        """About how many seconds the result lasts; durations (P,) are the parents'."""
+        return float(sum(durations))
 
     @abc.abstractmethod
     def apply(self, parents: Sequence[Utterance], parameters: Parameters) -> Utterance:

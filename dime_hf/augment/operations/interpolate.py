@@ -25,6 +25,9 @@ class Interpolate(Operation):
     def weights(self, durations: Sequence[float], parameters: Parameters) -> Array:
         return np.array([1 - parameters["weight"], parameters["weight"]])
 
+    def duration(self, durations: Sequence[float], parameters: Parameters) -> float:
+        return float(min(durations))
+
     def apply(self, parents: Sequence[Utterance], parameters: Parameters) -> Utterance:
         first, second = parents
         length, weight = min(len(first.samples), len(second.samples)), parameters["weight"]

@@ -1,0 +1,44 @@
+"""New utterances that are made when their row is read; nothing is written."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import datasets
+
+from dime_hf.augment.make import Maker
+from dime_hf.columns import AUDIO
+from dime_hf.stage import Batch
+
+MARK = "dime_aug:"  # begins the path of a sound that is still to be made; the row's place in the plan follows
+
+
+def lazily(real: datasets.Dataset, new: datasets.Dataset, maker: Maker) -> datasets.Dataset:
+    """Return both, one after the other, as a dataset that makes the sound and words of `new` whenever they are read.
+
+    `select`, `shuffle`, `filter`, `DataLoader` workers and `Trainer` work on it; `map` and `save_to_disk` keep what
+    they read. Read without the sound, such a row has no text, and its duration is about what it will last.
+    """
+    cells = [{"bytes": None, "path": f"{MARK}{place}"} for place in range(len(new))]
+    marked = new.remove_columns(AUDIO).add_column(AUDIO, cells, feature=real.features[AUDIO])
+    both = datasets.concatenate_datasets(
+        [real, marked.select_columns(real.column_names)], info=real.info, split=real.split
+    )
+    return both.with_transform(Making(maker))
+
+
+@dataclasses.dataclass(frozen=True)
+class Making:
+    """Puts the sound, words and duration in place of the mark of every new row of a batch."""
+
+    maker: Maker
+
+    def __call__(self, batch: Batch) -> dict[str, list[Any]]:
+        given = {name: list(values) for name, values in batch.items()}
+        for row, cell in enumerate(given.get(AUDIO, ())):
+            if cell is not None and (cell["path"] or "").startswith(MARK):
+                made = self.maker.make(int(cell["path"].removeprefix(MARK)))
+                for name in given.keys() & made.keys():
+                    given[name][row] = made[name]
+        return given
