@@ -80,7 +80,7 @@ class Files:
 
     def _write(self, place: int, key: str, path: Path) -> dict[str, Any]:
         """Make a row, then write its line, then its file; return the line."""
-        made = self.maker.utterance(place)
+        (made,) = self.maker.utterances([place])
         content = encode(made.samples, self.maker.encoding)
         line = {"key": key, ID: self.maker.ids[place], TEXT: made.text, DURATION: seconds(made), "bytes": len(content)}
         path.parent.mkdir(exist_ok=True)

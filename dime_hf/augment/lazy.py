@@ -36,9 +36,13 @@ class Making:
 
     def __call__(self, batch: Batch) -> dict[str, list[Any]]:
         given = {name: list(values) for name, values in batch.items()}
-        for row, cell in enumerate(given.get(AUDIO, ())):
-            if cell is not None and (cell["path"] or "").startswith(MARK):
-                made = self.maker.make(int(cell["path"].removeprefix(MARK)))
-                for name in given.keys() & made.keys():
-                    given[name][row] = made[name]
+        rows = [row for row, cell in enumerate(given.get(AUDIO, ())) if _is_mark(cell)]
+        made = self.maker.make([int(given[AUDIO][row]["path"].removeprefix(MARK)) for row in rows])
+        for row, columns in zip(rows, made, strict=True):
+            for name in given.keys() & columns.keys():
+                given[name][row] = columns[name]
         return given
+
+
+def _is_mark(cell: Any) -> bool:
+    return cell is not None and (cell["path"] or "").startswith(MARK)

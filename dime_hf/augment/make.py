@@ -6,12 +6,11 @@ import collections
 import contextlib
 import dataclasses
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import datasets
 import numpy as np
-import scipy.io.wavfile
 import soundfile
 from datasets.fingerprint import Hasher
 from numpy.typing import NDArray
@@ -80,29 +79,36 @@ class Maker:
         return cls(rows[ID][:], family, sources, encoding, fingerprint, tuple(of_sound(train.features)))
 
     def __call__(self, batch: Batch) -> dict[str, list[Any]]:
-        rows = [self.make(place) for place in batch["place"]]
+        rows = self.make(batch["place"])
         return {name: [row[name] for row in rows] for name in self.columns}
 
-    def make(self, place: int) -> dict[str, Any]:
-        """Make a row's columns of sound."""
-        made = self.utterance(place)
-        cell = {"bytes": encode(made.samples, self.encoding), "path": None}
-        return {AUDIO: cell, TEXT: made.text, DURATION: seconds(made)}
+    def make(self, places: Sequence[int]) -> list[dict[str, Any]]:
+        """Make the columns of sound of some rows."""
+        cells = ((made, encode(made.samples, self.encoding)) for made in self.utterances(places))
+        return [
+            {AUDIO: {"bytes": content, "path": None}, TEXT: made.text, DURATION: seconds(made)}
+            for made, content in cells
+        ]
 
-    def utterance(self, place: int) -> Utterance:
-        """Make a row as its operation leaves it."""
+    def utterances(self, places: Sequence[int]) -> Iterator[Utterance]:
+        """Make some rows as their operations leave them."""
         family = self.family
-        parents = [self._parent(place, int(row)) for row in family.of(place)]
-        return family.operations[place].apply(parents, family.parameters[place])
+        parents = self._parents({int(row): place for place in places for row in family.of(place)})
+        for place in places:
+            of_row = [parents[row] for row in family.of(place)]
+            yield family.operations[place].apply(of_row, family.parameters[place])
 
-    def _parent(self, place: int, row: int) -> Utterance:
-        if (known := self.recent.get(row)) is not None:
-            return known
-        source = self.sources[row]
-        with self.naming(place, source[ID]):
-            parent = Utterance(audio.read(source[AUDIO]), source.get(TEXT))
-        self.recent.put(row, parent)
-        return parent
+    def _parents(self, needed_by: Mapping[int, int]) -> dict[int, Utterance]:
+        """Read those parents, by row of the training set, that are not decoded yet; all others are at hand."""
+        parents = {row: known for row in needed_by if (known := self.recent.get(row)) is not None}
+        missing = [row for row in needed_by if row not in parents]
+        sources = self.sources[missing]  # one query: a query costs as much as decoding a second of sound
+        for number, row in enumerate(missing):
+            with self.naming(needed_by[row], sources[ID][number]):
+                text = sources[TEXT][number] if TEXT in sources else None
+                parents[row] = Utterance(audio.read(sources[AUDIO][number]), text)
+            self.recent.put(row, parents[row])
+        return parents
 
     @contextlib.contextmanager
     def naming(self, place: int, parent: str) -> Iterator[None]:
@@ -114,15 +120,14 @@ class Maker:
 
 
 def seconds(utterance: Utterance) -> float:
-    """How long an utterance lasts."""
-    return len(utterance.samples) / SAMPLING_RATE
+    """How long an utterance lasts, as precisely as its column tells."""
+    return float(np.float32(len(utterance.samples) / SAMPLING_RATE))
 
 
 def encode(samples: NDArray[np.float32], encoding: str) -> bytes:
     """Return samples (T,) as the bytes of a sound file; those of "float" are the samples themselves."""
+    if encoding == "float":
+        return audio.encode_float_wav(samples)
     buffer = io.BytesIO()
-    if encoding == "float":  # libsndfile would write the time of day into the file
-        scipy.io.wavfile.write(buffer, SAMPLING_RATE, np.asarray(samples, dtype=np.float32))
-    else:
-        soundfile.write(buffer, samples, SAMPLING_RATE, format=ENCODINGS[encoding].upper(), subtype="PCM_16")
+    soundfile.write(buffer, samples, SAMPLING_RATE, format=ENCODINGS[encoding].upper(), subtype="PCM_16")
     return buffer.getvalue()
