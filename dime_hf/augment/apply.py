@@ -75,7 +75,7 @@ def _materialise(maker: Maker | Files, count: int, train: datasets.Dataset, num_
         writer_batch_size=BATCH,
         num_proc=num_proc,
         cache_file_name=_beside_cache(train, fingerprint),
-        load_from_cache_file=isinstance(maker, Maker),  # files may have gone since
+        load_from_cache_file=False if isinstance(maker, Files) else None,  # files may have gone since
         new_fingerprint=fingerprint,
         desc="Making utterances",
     )

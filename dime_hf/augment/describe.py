@@ -31,7 +31,7 @@ OWN = (ID, PARENTS, PARENT_WEIGHTS, SOFT_LABEL)  # of a plan's columns, those th
 TOLERANCE = 1e-3  # a plan's numbers are float32, and people round
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Family:
     """The parents of R new utterances in a training set, one row's after the other's.
 
@@ -148,7 +148,7 @@ def _durations(train: datasets.Dataset, family: Family) -> Array:
 def _lasting(family: Family, durations: Array) -> list[float | None]:
     each = zip(family.operations, np.split(durations, family.starts[1:]), family.parameters, strict=True)
     return [
-        operation.duration(seconds, parameters) if np.isfinite(seconds).all() else None
+        operation.duration(seconds.tolist(), parameters) if np.isfinite(seconds).all() else None
         for operation, seconds, parameters in each
     ]
 
@@ -159,7 +159,7 @@ def _check_weights(rows: datasets.Dataset, family: Family, durations: Array) -> 
     for row, (operation, parameters) in enumerate(zip(family.operations, family.parameters, strict=True)):
         if len(given[row]) == 1 or not np.isfinite(seconds[row]).all():
             continue
-        expected = operation.weights(seconds[row], parameters)
+        expected = operation.weights(seconds[row].tolist(), parameters)
         if np.abs(expected - given[row]).max() > TOLERANCE:
             raise PlanError(
                 f"`plan`: the row {rows[row][ID]!r} has `{PARENT_WEIGHTS}` {given[row].round(4).tolist()}, but "

@@ -23,7 +23,7 @@ from dime_hf.stage import Batch
 UNFINISHED, STALE = ".part", 3600  # seconds after which nobody is writing an unfinished file any more
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Files:
     """Makes the columns of sound of new rows as `maker` does, into files, but for those that are there already.
 

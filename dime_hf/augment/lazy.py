@@ -17,8 +17,8 @@ MARK = "dime_aug:"  # begins the path of a sound that is still to be made; the r
 def lazily(real: datasets.Dataset, new: datasets.Dataset, maker: Maker) -> datasets.Dataset:
     """Return both, one after the other, as a dataset that makes the sound and words of `new` whenever they are read.
 
-    `select`, `shuffle`, `filter`, `DataLoader` workers and `Trainer` work on it; `map` and `save_to_disk` keep what
-    they read. Read without the sound, such a row has no text, and its duration is about what it will last.
+    `select`, `shuffle`, `DataLoader` workers and `Trainer` work on it; what writes rows (`map`, `save_to_disk`) needs
+    a dataset that is not lazy. Read without the sound, a new row has no text, and its duration is an estimate.
     """
     cells = [{"bytes": None, "path": f"{MARK}{place}"} for place in range(len(new))]
     marked = new.remove_columns(AUDIO).add_column(AUDIO, cells, feature=real.features[AUDIO])
@@ -28,11 +28,14 @@ def lazily(real: datasets.Dataset, new: datasets.Dataset, maker: Maker) -> datas
     return both.with_transform(Making(maker))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Making:
     """Puts the sound, words and duration in place of the mark of every new row of a batch."""
 
     maker: Maker
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Making:
+        return self  # `select` and `shuffle` copy a dataset's format; nothing in this one changes
 
     def __call__(self, batch: Batch) -> dict[str, list[Any]]:
         given = {name: list(values) for name, values in batch.items()}

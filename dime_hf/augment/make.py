@@ -53,7 +53,7 @@ class Recent:
             self.size -= self.kept.popitem(last=False)[1].samples.nbytes
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Maker:
     """Makes the columns of sound of new rows, by their places in the plan.
 
