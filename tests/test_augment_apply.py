@@ -17,7 +17,7 @@ import pytest
 import scipy.io.wavfile
 
 from dime_hf import audio, columns
-from dime_hf.augment import Plan, augment
+from dime_hf.augment import augment
 from dime_hf.augment.make import Recent
 from dime_hf.augment.operations import Operation, Utterance, get_operation
 from dime_hf.errors import AudioError, DistributionError, PlanError
@@ -305,7 +305,7 @@ def test_a_second_run_makes_only_what_is_missing(train, tmp_path):
 KILLED = """
 import sys, datasets
 from tests.test_augment_apply import Louder, plan_of
-from dime_hf.augment import Plan, augment
+from dime_hf.augment import augment
 datasets.disable_progress_bars()
 train, folder, log, num_proc = datasets.load_from_disk(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
 operation = Louder(log)
@@ -435,7 +435,6 @@ def test_example(train, monkeypatch, tmp_path, capsys):
     assert told.count(f"{len(kept) - len(train)} new ones") == 2
 
 
-@pytest.mark.skipif(not hasattr(Plan, "save"), reason="plans cannot be saved yet")
 def test_example_carries_out_an_edited_plan(train, monkeypatch, tmp_path):
     train.save_to_disk(tmp_path / "given")
     given = ("--dataset", tmp_path / "given", "--ratio", 1)

@@ -11,6 +11,8 @@ import collections
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -63,6 +65,25 @@ class Plan:
 
     def __str__(self) -> str:
         return str(self.summary)
+
+    def save(self, folder: str | Path) -> None:
+        """Write `rows.jsonl`, one new utterance a line, to read and to edit, and `summary.json`."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = [json.dumps({**row, "parameters": json.loads(row["parameters"])}) + "\n" for row in self.rows]
+        (folder / "rows.jsonl").write_text("".join(lines), encoding="utf-8")
+        summary = {"names": self.classes, **dataclasses.asdict(self.summary)}
+        (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Plan:
+        """Read a plan, edited or not."""
+        saved = json.loads((Path(folder) / "summary.json").read_text(encoding="utf-8"))
+        rows = [json.loads(line) for line in (Path(folder) / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
+        for row in rows:
+            row["parameters"] = json.dumps(row["parameters"], sort_keys=True)
+        summary = Summary(tuple(ClassPlan(**plan) for plan in saved["classes"]), saved["recipe"])
+        return cls(_rows(rows, saved["names"]), tuple(saved["names"]), summary)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +162,13 @@ class DimeAug:
 
 
 def _table(rows: list[dict[str, Any]], train: datasets.Dataset) -> datasets.Dataset:
-    labels, names = dict(zip(train[ID], train[SOFT_LABEL], strict=True)), columns.classes(train)
+    labels = dict(zip(train[ID], train[SOFT_LABEL], strict=True))
+    for row in rows:
+        row[SOFT_LABEL] = np.average([labels[id] for id in row[PARENTS]], axis=0, weights=row[PARENT_WEIGHTS])
+    return _rows(rows, columns.classes(train))
+
+
+def _rows(rows: list[dict[str, Any]], names: Sequence[str]) -> datasets.Dataset:
     text = datasets.Value("string")
     features = datasets.Features(
         {
@@ -153,8 +180,6 @@ def _table(rows: list[dict[str, Any]], train: datasets.Dataset) -> datasets.Data
             SOFT_LABEL: columns.distribution_feature(len(names)),
         }
     )
-    for row in rows:
-        row[SOFT_LABEL] = np.average([labels[id] for id in row[PARENTS]], axis=0, weights=row[PARENT_WEIGHTS])
     return datasets.Dataset.from_dict({name: [row[name] for row in rows] for name in features}, features=features)
 
 
