@@ -127,6 +127,7 @@ class SoftLabelTrainer(Trainer):
     """
 
     args: SoftLabelConfig
+    training_collator: SoftLabelCollator | None  # where it augments
 
     def __init__(
         self,
@@ -140,10 +141,12 @@ class SoftLabelTrainer(Trainer):
     ):
         args = SoftLabelConfig() if args is None else args
         _check_options(args, options)
+        if data_collator is not None and args.augment is not None:
+            raise ValueError("`args.augment` is for the collator made here: give yours `augment=OnTheFly(...)` itself")
         collator = data_collator or SoftLabelCollator(_feature_extractor(processing_class), augment=args.on_the_fly())
-        self.training_collator, plain = collator, collator
+        self.training_collator, plain = None, collator
         if isinstance(collator, SoftLabelCollator) and collator.augment is not None:
-            plain = dataclasses.replace(collator, augment=None)
+            self.training_collator, plain = collator, dataclasses.replace(collator, augment=None)
         super().__init__(
             model=model,
             args=args,
@@ -156,8 +159,8 @@ class SoftLabelTrainer(Trainer):
         # Our loss is the mean of a micro-batch, so `Trainer` must divide by the accumulation steps. It would not,
         # because the model's `forward` takes **kwargs: https://github.com/huggingface/transformers/issues/47688
         self.model_accepts_loss_kwargs = False
-        if plain is not collator:
-            self.add_callback(_Epochs(collator))
+        if self.training_collator is not None:
+            self.add_callback(_Epochs(self.training_collator))
         self.loss = get_loss(args.loss)
         for name, dataset in [("train_dataset", train_dataset), *_named("eval_dataset", eval_dataset)]:
             self._check_dataset(name, dataset)
@@ -180,7 +183,7 @@ class SoftLabelTrainer(Trainer):
 
     def get_train_dataloader(self) -> Any:
         """Return the `DataLoader` of training, the only one that augments."""
-        plain, self.data_collator = self.data_collator, self.training_collator
+        plain, self.data_collator = self.data_collator, self.training_collator or self.data_collator
         try:
             return super().get_train_dataloader()
         finally:

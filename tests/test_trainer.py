@@ -410,10 +410,13 @@ def test_a_share_of_the_rows_is_changed(equal_rows):
     assert 0 < half.sum() < 8
 
 
-def test_only_what_keeps_labels_is_done_on_the_fly(tmp_path):
+def test_only_what_keeps_labels_is_done_on_the_fly(tmp_path, equal_rows, train, monkeypatch):
     with pytest.raises(DistributionError, match="'interpolate' mixes 2"):
         SoftLabelConfig(str(tmp_path), augment="interpolate")
     with pytest.raises(DistributionError, match="Did you mean 'interpolate'"):
         SoftLabelConfig(str(tmp_path), augment="interpolat")
     with pytest.raises(DistributionError, match="`share`"):
         OnTheFly(Fainter(), share=2)
+    monkeypatch.setitem(OPERATIONS, "fainter", Fainter())
+    with pytest.raises(ValueError, match=r"give yours `augment=OnTheFly"):
+        train(equal_rows, augment="fainter", data_collator=SoftLabelCollator(EXTRACTOR))

@@ -21,7 +21,7 @@ from dime_hf.modeling import small_encoder
 
 CLASSES = ("angry", "happy", "neutral", "sad")
 UTTERANCES, NEW = 1200, 600  # a third of the rows are new, of two parents each
-WORKERS, EPOCHS, REPETITIONS = 2, 3, 5
+WORKERS, EPOCHS, REPETITIONS = 2, 3, 4
 
 
 def lazy_pipeline_rate() -> dict[str, Any]:
