@@ -12,9 +12,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 from torch import Tensor, nn
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from dime_hf import audio, columns, distribution
+from dime_hf.augment.on_the_fly import OnTheFly
+from dime_hf.augment.operations import get_operation
 from dime_hf.errors import AudioError, ColumnError, DistributionError
 from dime_hf.losses import get_loss
 
@@ -33,6 +35,12 @@ class SoftLabelConfig(TrainingArguments):
     """
 
     loss: str = dataclasses.field(default="kl", metadata={"help": "A name of `dime_hf.losses.LOSSES`."})
+    augment: str | None = dataclasses.field(
+        default=None, metadata={"help": "A label-preserving operation of DiME-Aug, drawn anew for each training row."}
+    )
+    augment_share: float = dataclasses.field(
+        default=1.0, metadata={"help": "Share of the rows that `augment` changes."}
+    )
     remove_unused_columns: bool = dataclasses.field(
         default=False, metadata={"help": "Keep it False: the collator reads the audio column."}
     )
@@ -46,6 +54,7 @@ class SoftLabelConfig(TrainingArguments):
     def __post_init__(self) -> None:
         super().__post_init__()
         get_loss(self.loss)
+        self.on_the_fly()
         if self.label_smoothing_factor != 0:
             raise ValueError(
                 f"`label_smoothing_factor` is {self.label_smoothing_factor}, but it smooths class indices and these "
@@ -56,26 +65,56 @@ class SoftLabelConfig(TrainingArguments):
         # A DataLoader warns where there is nothing to pin memory for: https://github.com/pytorch/pytorch/pull/146821
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
 
+    def on_the_fly(self) -> OnTheFly | None:
+        """Return what `augment` names, seeded as the order of the rows is."""
+        seed = self.seed if self.data_seed is None else self.data_seed
+        return None if self.augment is None else OnTheFly(get_operation(self.augment), self.augment_share, seed)
+
+
+def _shared_count() -> Tensor:
+    """A whole number that the workers of a `DataLoader` see change."""
+    return torch.zeros((), dtype=torch.int64).share_memory_()
+
 
 @dataclasses.dataclass(frozen=True)
 class SoftLabelCollator:
     """Make a batch of rows: the model's inputs, padded to the longest, and `labels` (batch, C) float32.
 
     `feature_extractor` is any of transformers' for sound, or a processor that has one; `padding` is passed to it. With
-    `labels=False` only the sound is read. Raises `AudioError` or `DistributionError`, with the utterance's id, for a
-    row that has no sound or no soft label.
+    `labels=False` only the sound is read. `augment` draws anew in each `epoch`, a number that workers share; the
+    trainer takes it for training alone. Raises `AudioError` or `DistributionError`, with the utterance's id, for a row
+    that has no sound or no soft label.
     """
 
     feature_extractor: Any
     padding: bool | str = True
     labels: bool = True
+    augment: OnTheFly | None = None
+    epoch: Tensor = dataclasses.field(default_factory=_shared_count, repr=False, compare=False)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         extractor = getattr(self.feature_extractor, "feature_extractor", self.feature_extractor)
         rate = extractor.sampling_rate
-        sounds = [_sound(row, rate) for row in rows]
+        sounds = [self._sound(row, rate) for row in rows]
         batch = extractor(sounds, sampling_rate=rate, padding=self.padding, return_tensors="pt")
         return {**batch, LABELS: _labels(rows)} if self.labels else dict(batch)
+
+    def _sound(self, row: Mapping[str, Any], rate: int) -> NDArray[np.float32]:
+        if self.augment is None:
+            return _sound(row, rate)
+        columns.require(row, columns.ID, argument="rows")
+        samples = self.augment(_sound(row, columns.SAMPLING_RATE), row[columns.ID], int(self.epoch))
+        return audio.read({"array": samples, "sampling_rate": columns.SAMPLING_RATE}, rate)
+
+
+class _Epochs(TrainerCallback):
+    """Tells a collator which epoch begins."""
+
+    def __init__(self, collator: SoftLabelCollator):
+        self.collator = collator
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        self.collator.epoch.fill_(int((state.epoch or 0) + 1e-6))  # a resumed run begins within one
 
 
 class SoftLabelTrainer(Trainer):
@@ -88,6 +127,7 @@ class SoftLabelTrainer(Trainer):
     """
 
     args: SoftLabelConfig
+    training_collator: SoftLabelCollator | None  # where it augments
 
     def __init__(
         self,
@@ -101,10 +141,16 @@ class SoftLabelTrainer(Trainer):
     ):
         args = SoftLabelConfig() if args is None else args
         _check_options(args, options)
+        if data_collator is not None and args.augment is not None:
+            raise ValueError("`args.augment` is for the collator made here: give yours `augment=OnTheFly(...)` itself")
+        collator = data_collator or SoftLabelCollator(_feature_extractor(processing_class), augment=args.on_the_fly())
+        self.training_collator, plain = None, collator
+        if isinstance(collator, SoftLabelCollator) and collator.augment is not None:
+            self.training_collator, plain = collator, dataclasses.replace(collator, augment=None)
         super().__init__(
             model=model,
             args=args,
-            data_collator=data_collator or SoftLabelCollator(_feature_extractor(processing_class)),
+            data_collator=plain,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=processing_class,
@@ -113,6 +159,8 @@ class SoftLabelTrainer(Trainer):
         # Our loss is the mean of a micro-batch, so `Trainer` must divide by the accumulation steps. It would not,
         # because the model's `forward` takes **kwargs: https://github.com/huggingface/transformers/issues/47688
         self.model_accepts_loss_kwargs = False
+        if self.training_collator is not None:
+            self.add_callback(_Epochs(self.training_collator))
         self.loss = get_loss(args.loss)
         for name, dataset in [("train_dataset", train_dataset), *_named("eval_dataset", eval_dataset)]:
             self._check_dataset(name, dataset)
@@ -132,6 +180,14 @@ class SoftLabelTrainer(Trainer):
         outputs = model(**inputs)
         loss = self.loss(outputs["logits"], labels)
         return (loss, outputs) if return_outputs else loss
+
+    def get_train_dataloader(self) -> Any:
+        """Return the `DataLoader` of training, the only one that augments."""
+        plain, self.data_collator = self.data_collator, self.training_collator or self.data_collator
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.data_collator = plain
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """Return the `DataLoader` of `eval_dataset`, after the checks of construction."""

@@ -123,7 +123,7 @@ def test_bad_arguments(train, plan):
         DimeAug(neighbours=0)
     with pytest.raises(PlanError, match="Did you mean 'paper'"):
         DimeAug(recipe="papers")
-    with pytest.raises(ColumnError, match="`plan` mixes"):
+    with pytest.raises(PlanError, match="`plan` needs"):
         augment(train.select([0]), plan)
 
 

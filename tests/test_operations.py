@@ -620,3 +620,14 @@ def test_no_operation_is_half_made():
         assert type(operation).__doc__
         json.dumps(operation.draw(np.random.default_rng(0)))
         assert io.BytesIO(pickle.dumps(operation)).getvalue()  # goes to other processes
+
+
+@pytest.mark.parametrize("name", [*OPERATIONS])
+def test_duration_is_foretold(clips, name):
+    operation = OPERATIONS[name]
+    parents = [Utterance(clip, "words") for clip in clips[: operation.parents]]
+    seconds = [len(parent.samples) / RATE for parent in parents]
+    for seed in range(5):
+        parameters = operation.draw(np.random.default_rng(seed))
+        made = operation.apply(parents, parameters)
+        assert operation.duration(seconds, parameters) == pytest.approx(len(made.samples) / RATE, abs=2e-3)

@@ -16,6 +16,8 @@ from transformers import (
 )
 
 from dime_hf import SoftLabelCollator, SoftLabelConfig, SoftLabelTrainer, audio, columns
+from dime_hf.augment.on_the_fly import OnTheFly
+from dime_hf.augment.operations import OPERATIONS, Operation, Utterance
 from dime_hf.columns import SAMPLING_RATE
 from dime_hf.corpora import toy
 from dime_hf.distribution import js_divergence, kl_divergence
@@ -331,5 +333,90 @@ def test_config_changes_few_defaults_and_reads_from_a_command_line(tmp_path):
     assert "secret" not in repr(config)
     plain, ours = TrainingArguments(str(tmp_path)).to_dict(), SoftLabelConfig(str(tmp_path)).to_dict()
     changed = {name for name in ours if name not in plain or ours[name] != plain[name]}
-    expected = {"loss", "remove_unused_columns", "label_names", "length_column_name"}
+    expected = {"loss", "augment", "augment_share", "remove_unused_columns", "label_names", "length_column_name"}
     assert changed - {"dataloader_pin_memory"} == expected
+
+
+class Fainter(Operation):
+    """The same, less loud: keeps the label."""
+
+    name = "fainter"
+    parents = 1
+
+    def draw(self, rng):
+        return {"gain": float(rng.uniform(0.1, 0.9))}
+
+    def weights(self, durations, parameters):
+        return np.ones(1)
+
+    def apply(self, parents, parameters):
+        return Utterance(np.float32(parameters["gain"]) * parents[0].samples, parents[0].text)
+
+
+def gains(batches, rows):
+    """How much louder each row came out than it is, in its order."""
+    sounds = {id: audio.read(cell) for id, cell in zip(rows["id"], rows["audio"], strict=True)}
+    values = torch.cat([batch["input_values"][:, :8000] for batch in batches]).numpy()
+    assert len(values) == len(sounds)
+    return [
+        float(value @ sound[:8000] / (sound[:8000] @ sound[:8000]))
+        for value, sound in zip(values, sounds.values(), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_sounds_are_changed_anew_in_each_epoch(workers, equal_rows, train, monkeypatch):
+    monkeypatch.setitem(OPERATIONS, "fainter", Fainter())
+
+    def of_epochs(size, workers):
+        options = {"dataloader_num_workers": workers, "dataloader_persistent_workers": workers > 0}
+        trainer = train(equal_rows, augment="fainter", seed=3, per_device_train_batch_size=size, **options)
+        monkeypatch.setattr(trainer, "_get_train_sampler", lambda *_: torch.utils.data.SequentialSampler(equal_rows))
+        loader, found = trainer.get_train_dataloader(), []
+        for epoch in (0, 1.0, 1.5):
+            trainer.state.epoch = epoch
+            trainer.callback_handler.on_epoch_begin(trainer.args, trainer.state, trainer.control)
+            found.append(gains(loader, equal_rows))
+        return found
+
+    first, second, resumed = of_epochs(3, workers)
+    assert len({round(gain, 5) for gain in first + second}) == 16
+    assert all(0.1 <= gain <= 0.9 for gain in first + second)
+    assert second == pytest.approx(resumed)
+    assert of_epochs(8, 0)[0] == pytest.approx(first, rel=1e-5)
+
+
+def test_evaluation_is_never_augmented(equal_rows, train, monkeypatch):
+    monkeypatch.setitem(OPERATIONS, "fainter", Fainter())
+    trainer = train(equal_rows, augment="fainter", eval_dataset=equal_rows)
+    loaders = [
+        trainer.get_eval_dataloader(),
+        trainer.get_eval_dataloader(equal_rows),
+        trainer.get_test_dataloader(equal_rows),
+    ]
+    for loader in loaders:
+        assert gains(loader, equal_rows) == pytest.approx([1] * 8)
+    plain = train(equal_rows, eval_dataset=equal_rows)
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(plain.evaluate()["eval_loss"])
+    np.testing.assert_allclose(trainer.predict_distributions(equal_rows), plain.predict_distributions(equal_rows))
+    trainer.train()
+    assert int(trainer.training_collator.epoch) == trainer.args.num_train_epochs - 1
+
+
+def test_a_share_of_the_rows_is_changed(equal_rows):
+    collators = [SoftLabelCollator(EXTRACTOR, augment=OnTheFly(Fainter(), share)) for share in (0, 0.5, 1)]
+    none, half, every = [np.array(gains([collator(list(equal_rows))], equal_rows)) < 0.95 for collator in collators]
+    assert (none.sum(), every.sum()) == (0, 8)
+    assert 0 < half.sum() < 8
+
+
+def test_only_what_keeps_labels_is_done_on_the_fly(tmp_path, equal_rows, train, monkeypatch):
+    with pytest.raises(DistributionError, match="'interpolate' mixes 2"):
+        SoftLabelConfig(str(tmp_path), augment="interpolate")
+    with pytest.raises(DistributionError, match="Did you mean 'interpolate'"):
+        SoftLabelConfig(str(tmp_path), augment="interpolat")
+    with pytest.raises(DistributionError, match="`share`"):
+        OnTheFly(Fainter(), share=2)
+    monkeypatch.setitem(OPERATIONS, "fainter", Fainter())
+    with pytest.raises(ValueError, match=r"give yours `augment=OnTheFly"):
+        train(equal_rows, augment="fainter", data_collator=SoftLabelCollator(EXTRACTOR))

@@ -12,8 +12,9 @@ import datasets
 import numpy as np
 
 from dime_hf import columns
-from dime_hf.augment import Plan, augment
+from dime_hf.augment.apply import augment
 from dime_hf.augment.moves import Lineage
+from dime_hf.augment.plan import Plan
 from dime_hf.columns import ID, REFERENCE_COUNTS
 from dime_hf.distribution import Array
 from dime_hf.errors import LeakageError

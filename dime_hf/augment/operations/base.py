@@ -42,6 +42,10 @@ class Operation(abc.ABC):
     def weights(self, durations: Sequence[float], parameters: Parameters) -> Array:
         """Weight (P,) of each parent in the label, summing to 1; durations (P,) in seconds."""
 
+    def duration(self, durations: Sequence[float], parameters: Parameters) -> float:
+        """About how many seconds the result lasts; durations (P,) are the parents'."""
+        return float(sum(durations))
+
     @abc.abstractmethod
     def apply(self, parents: Sequence[Utterance], parameters: Parameters) -> Utterance:
         """Make the sound and the words; pure: the same parents and parameters give the same samples."""

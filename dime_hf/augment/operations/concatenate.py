@@ -44,6 +44,9 @@ class Concatenate(Operation):
             raise DistributionError(f"`durations` must be seconds above 0, not {list(durations)}")
         return lasting / lasting.sum()
 
+    def duration(self, durations: Sequence[float], parameters: Parameters) -> float:
+        return float(sum(durations) - (len(durations) - 1) * parameters["fade"])
+
     def apply(self, parents: Sequence[Utterance], parameters: Parameters) -> Utterance:
         if len(parents) < 2:
             raise DistributionError(

@@ -34,6 +34,9 @@ class Interpolate(Operation):
         weight = self._weight(parameters)
         return np.array([1 - weight, weight])
 
+    def duration(self, durations: Sequence[float], parameters: Parameters) -> float:
+        return float(min(durations))
+
     def apply(self, parents: Sequence[Utterance], parameters: Parameters) -> Utterance:
         first, second = parents
         length, weight = min(len(first.samples), len(second.samples)), self._weight(parameters)

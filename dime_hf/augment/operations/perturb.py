@@ -77,6 +77,12 @@ class Perturb(LabelPreserving):
             parent = self._operation(step).change(parent, step.get("parameters", {}))
         return parent
 
+    def duration(self, durations: Sequence[float], parameters: Parameters) -> float:
+        seconds = float(sum(durations))
+        for step in parameters["steps"]:
+            seconds = self._operation(step).duration([seconds], step.get("parameters", {}))
+        return seconds
+
     def _operation(self, step: Parameters) -> LabelPreserving:
         known, name = {operation.name: operation for operation in self.operations}, str(step.get("operation"))
         if name not in known:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,9 @@ class Tempo(Sound):
     @property
     def bounds(self) -> Bounds:
         return {"rate": (1 - self.most, 1 + self.most)}
+
+    def duration(self, durations: Sequence[float], parameters: Parameters) -> float:
+        return float(sum(durations) / parameters["rate"])
 
     def sound(self, samples: Samples, parameters: Parameters) -> Samples:
         stretch = _stretch()
