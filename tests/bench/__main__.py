@@ -9,19 +9,22 @@ import datasets
 
 from tests.bench import elicitation
 from tests.bench.annotate_run import annotate_flat
+from tests.bench.augment import dime_aug_vs_librosa_baseline
 from tests.bench.corpora import iemocap_labels
 from tests.bench.crema import crema_pooling
 from tests.bench.evidence import bootstrap_10k, metrics_vs_row_loop
 from tests.bench.floor import share_of_floor
+from tests.bench.lazy import lazy_pipeline_rate
 from tests.bench.msp import msp2_labels, second_load
 from tests.bench.options import options_vs_num_return_sequences10, options_vs_sampled10, prompts5_orders4
+from tests.bench.plan import plan_265k
 from tests.bench.pool import pool_fit_265k
 from tests.bench.scores import score_vs_row_loop
 
 BENCHMARKS = (
     iemocap_labels, msp2_labels, second_load, options_vs_sampled10, options_vs_num_return_sequences10,
     prompts5_orders4, share_of_floor, annotate_flat, score_vs_row_loop, metrics_vs_row_loop,
-    bootstrap_10k, pool_fit_265k,
+    bootstrap_10k, pool_fit_265k, dime_aug_vs_librosa_baseline, lazy_pipeline_rate, plan_265k,
 )  # fmt: skip
 RESULTS = Path("bench-results.json")
 
