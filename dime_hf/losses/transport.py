@@ -47,7 +47,7 @@ class EarthMover(OnGround):
     """EMD^2 in closed form, -1/2 (p - q)' D (p - q) for distances D, in [0, 1]; least, 0, at q = p.
 
     On an ordered ground, the sum of squared differences of the cumulative p and q over C - 1: the EMD^2 of 1611.05916.
-    Between words in the plane its extension, half the energy distance (Szekely & Rizzo 2013): no transport cost itself,
+    Between words in the plane its extension, half the energy distance (Szekely & Rizzo 2013): no transport cost,
     but what `sinkhorn` becomes under endless regularisation. With equal distances, half the squared error.
     A proper score (unlike `sinkhorn`): least at the mean of noisy vote shares. Its gradient fades where the model is
     sure and wrong, so mix it with `kl`.
@@ -89,9 +89,14 @@ class Sinkhorn(OnGround):
         return self.regularisation * (across - own / 2)
 
     def _transport(self, a: Tensor, log_a: Tensor, b: Tensor, log_b: Tensor, cost: Tensor) -> Tensor:
-        """Dual value (B,) in units of the regularisation, the two potentials updated in turn; b's margin is exact."""
+        """Dual value (B,) in units of the regularisation.
+
+        Both potentials step at once, and half way: what does not tell a from b makes a loss that is level at q = p
+        after however few iterations.
+        """
         of_a, of_b = torch.zeros_like(a), torch.zeros_like(b)
         for _ in range(self.iterations):
-            of_a = -torch.logsumexp((log_b + of_b)[:, None, :] - cost, -1)
-            of_b = -torch.logsumexp((log_a + of_a)[:, None, :] - cost, -1)
+            next_a = -torch.logsumexp((log_b + of_b)[:, None, :] - cost, -1)
+            next_b = -torch.logsumexp((log_a + of_a)[:, None, :] - cost, -1)
+            of_a, of_b = (of_a + next_a) / 2, (of_b + next_b) / 2
         return (a * of_a).sum(-1) + (b * of_b).sum(-1)

@@ -1,6 +1,7 @@
 """Losses whose logits say how sure the model is as well: concentrations of a Dirichlet over vote distributions.
 
-They are worked out in float64, and no concentration is above e^20: such a Dirichlet is a single distribution.
+They are worked out in float64. A Dirichlet with a concentration of e^20 is all but a single distribution: for more,
+value and slope are those of the same distribution there.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ class Evidential(Loss):
 def _capped(logits: Tensor) -> Tensor:
     """Log concentrations in float64, lowered together where the largest is too large: their softmax stays."""
     logits = logits.double()
-    return logits - torch.relu(logits.amax(-1, keepdim=True) - LARGEST_LOG)
+    return logits - torch.relu(logits.detach().amax(-1, keepdim=True) - LARGEST_LOG)
 
 
 def _log_rising(log_base: Tensor, votes: Tensor) -> Tensor:
