@@ -1,7 +1,7 @@
 """Losses whose logits say how sure the model is as well: concentrations of a Dirichlet over vote distributions.
 
-They are worked out in float64. A Dirichlet with a concentration of e^20 is all but a single distribution: for more,
-value and slope are those of the same distribution there.
+They are worked out in float64. A Dirichlet worth e^10 votes is all but a single distribution: of a larger one, value
+and slope are those of the one with the same mean there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from dime_hf.losses.base import BY_CLASS, Loss
 
-LARGEST_LOG = 20.0  # of a concentration
+LARGEST_LOG = 10.0  # of a concentration
 
 
 @dataclasses.dataclass(frozen=True)
