@@ -86,6 +86,17 @@ def test_a_sum_of_two_is_a_mix():
     torch.testing.assert_close(found, TARGETS[1:].double(), atol=1e-5, rtol=0)
 
 
+def test_mixes_and_weights_can_be_written_as_mappings():
+    ordered = {"name": "emd2", "ground": "ordered"}
+    mixed = {"name": "mixed", "one": "kl", "other": ordered, "weight": 0.2}
+    assert get_loss(mixed) == Mixed(kl, EarthMover("ordered"), 0.2)
+    assert get_loss({"name": "weighted", "loss": mixed}) == Weighted(Mixed(kl, EarthMover("ordered"), 0.2))
+    with pytest.raises(ValueError, match=r"'mixed' takes .*, of which it needs \['other'\]; got \['one'\]"):
+        get_loss("mixed", one="kl")
+    with pytest.raises(ValueError, match="got .*'beta', 'loss'"):
+        get_loss("weighted", loss="kl", beta=0.9)
+
+
 @pytest.mark.parametrize("text", ["kl+js", "0.7*kl+0.7*js", "0.5*kl+0.3*js+0.2*focal", "kl*0.5+0.5*js"])
 def test_other_sums_are_refused(text):
     with pytest.raises(ValueError, match="a mix is written like"):

@@ -12,7 +12,7 @@ from torch import Tensor
 from dime_hf.errors import did_you_mean
 from dime_hf.losses.base import Loss
 from dime_hf.losses.divergences import js, js_entropy, kl, soft_cross_entropy
-from dime_hf.losses.imbalance import BalancedSoftmax, Focal, require_rows
+from dime_hf.losses.imbalance import BalancedSoftmax, Focal, Weighted, require_rows
 from dime_hf.losses.transport import EarthMover, Sinkhorn
 from dime_hf.losses.votes import DirichletMultinomial, DirichletPrior, Evidential
 
@@ -70,11 +70,16 @@ class Mixed(Loss):
         return (1 - self.weight) * one + self.weight * other
 
 
+COMPOUNDS: dict[str, type[Mixed] | type[Weighted]] = {"mixed": Mixed, "weighted": Weighted}
+PARTS = ("one", "other", "loss")  # their fields that are losses
+
+
 def get_loss(loss: str | Mapping[str, Any] | AnyLoss, **settings: Any) -> Any:
     """Return a loss: by name and settings, as a mapping of both (`{"name": "focal", "gamma": 1}`), or as it is.
 
-    A sum of two, `"0.7*kl + 0.3*emd2"`, whose weights sum to 1, is a `Mixed`. Raises `ValueError` with the nearest
-    name where there is none, and for settings that the loss lacks.
+    A sum of two, `"0.7*kl + 0.3*emd2"`, whose weights sum to 1, is a `Mixed`; where the two have settings it is
+    written `{"name": "mixed", "one": ..., "other": ..., "weight": 0.3}`, and `{"name": "weighted", "loss": ...}` takes
+    weights of rows. Raises `ValueError` with the nearest name where there is none, and for settings that it lacks.
 
     >>> get_loss("focal", gamma=1.0)
     Focal(gamma=1.0)
@@ -86,8 +91,10 @@ def get_loss(loss: str | Mapping[str, Any] | AnyLoss, **settings: Any) -> Any:
         return _set(loss, type(loss).__name__, settings)
     if isinstance(loss, str) and "+" in loss:
         return _mix(loss, settings)
+    if loss in COMPOUNDS:
+        return _compose(str(loss), settings)
     if loss not in LOSSES:
-        raise ValueError(f"`loss` is {loss!r}, which is no loss.{did_you_mean(str(loss), LOSSES)}")
+        raise ValueError(f"`loss` is {loss!r}, which is no loss.{did_you_mean(str(loss), [*LOSSES, *COMPOUNDS])}")
     return _set(LOSSES[loss], loss, settings)
 
 
@@ -114,6 +121,15 @@ def _set(loss: AnyLoss, name: str, settings: dict[str, Any]) -> AnyLoss:
     return dataclasses.replace(loss, **settings) if isinstance(loss, Loss) and settings else loss
 
 
+def _compose(name: str, settings: dict[str, Any]) -> Loss:
+    kind = COMPOUNDS[name]
+    fields = [field.name for field in dataclasses.fields(kind)]
+    missing = [part for part in PARTS if part in fields and part not in settings]
+    if missing or not set(settings) <= set(fields):
+        raise ValueError(f"the loss {name!r} takes {fields}, of which it needs {missing}; got {sorted(settings)}")
+    return kind(**{key: get_loss(part) if key in PARTS else part for key, part in settings.items()})
+
+
 def _mix(text: str, settings: dict[str, Any]) -> Mixed:
     """Read "0.7*kl + 0.3*emd2"."""
     terms = [term.partition("*") for term in text.split("+")]
@@ -124,7 +140,7 @@ def _mix(text: str, settings: dict[str, Any]) -> Mixed:
     if len(weights) != 2 or settings or abs(sum(weights) - 1) > 1e-9:
         raise ValueError(
             f"`loss` is {text!r}, but a mix is written like '0.7*kl + 0.3*emd2', two losses whose weights sum to 1; "
-            "`Mixed(one, other, weight)` mixes losses that have settings"
+            "`Mixed(one, other, weight)`, or a mapping with the name 'mixed', mixes losses that have settings"
         )
     one, other = (get_loss(name.strip()) for _, _, name in terms)
     return Mixed(one, other, weights[1])
