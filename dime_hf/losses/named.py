@@ -74,7 +74,7 @@ COMPOUNDS: dict[str, type[Mixed] | type[Weighted]] = {"mixed": Mixed, "weighted"
 PARTS = ("one", "other", "loss")  # their fields that are losses
 
 
-def get_loss(loss: str | Mapping[str, Any] | AnyLoss, **settings: Any) -> Any:
+def get_loss(loss: str | Mapping[str, Any] | AnyLoss, /, **settings: Any) -> Any:
     """Return a loss: by name and settings, as a mapping of both (`{"name": "focal", "gamma": 1}`), or as it is.
 
     A sum of two, `"0.7*kl + 0.3*emd2"`, whose weights sum to 1, is a `Mixed`; where the two have settings it is
