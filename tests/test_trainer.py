@@ -22,7 +22,6 @@ from dime_hf.columns import SAMPLING_RATE
 from dime_hf.corpora import toy
 from dime_hf.distribution import js_divergence, kl_divergence
 from dime_hf.errors import AudioError, ColumnError, DistributionError
-from dime_hf.losses import LOSSES
 from dime_hf.modeling import small_encoder
 
 CLASSES = ("angry", "happy", "neutral", "sad")
@@ -112,7 +111,7 @@ def weights(trainer):
     return {name: value.detach().clone() for name, value in trainer.model.state_dict().items()}
 
 
-@pytest.mark.parametrize("loss", sorted(LOSSES))
+@pytest.mark.parametrize("loss", ["js", "js_entropy", "kl", "soft_cross_entropy"])
 def test_four_small_batches_make_the_same_step_as_a_large_one(loss, equal_rows, train):
     steps = {}
     for size, accumulation in ((8, 1), (2, 4)):
