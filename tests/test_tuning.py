@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import huggingface_hub
@@ -28,19 +31,29 @@ from dime_hf.losses import get_loss
 from dime_hf.tuning import TuningConfig, merge, tune
 from dime_hf.tuning.questions import LABELS, Questions
 from dime_hf.tuning.run import make_trainer
+from tests import small_families
+from tests.bench import elicitation
+from tests.places import ROOT
 
 # peft reads an alias that transformers 5.23 is about to drop
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
+CHECKPOINTING = (
+    "activation_checkpointing" if hasattr(TuningConfig, "activation_checkpointing") else "gradient_checkpointing"
+)
 SHAPE = SmallShape(mel_bins=20, encoder_width=32, width=48)
 CLASSES = columns.classes(toy.school(1))
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    """A model that was taught a little, on other speakers than those of `pupils`."""
-    folder = tmp_path_factory.mktemp("models") / "base"
-    return small_audio_lm(folder, toy.school(96, seed=3), shape=SHAPE, steps=30)
+    """A model that knows nothing but, as it says, the labels of one utterance."""
+    folder = small_audio_lm(tmp_path_factory.mktemp("models") / "base", label_set=CLASSES, shape=SHAPE)
+    model = checkpoints.load(str(folder), keep=False).model
+    small_families.loud(model)  # so that its answers depend on what it hears
+    model.save_pretrained(folder)
+    write_tuned_on(folder, ["schoolmate"])
+    return folder
 
 
 def pupils(utterances, seed):
@@ -49,12 +62,12 @@ def pupils(utterances, seed):
 
 @pytest.fixture(scope="module")
 def train():
-    return pupils(96, seed=11)
+    return pupils(240, seed=11)
 
 
 @pytest.fixture(scope="module")
 def held_out():
-    return pupils(60, seed=12)
+    return pupils(80, seed=12)
 
 
 def asking(folder, **options):
@@ -62,13 +75,13 @@ def asking(folder, **options):
 
 
 def config(folder, **options):
-    given = {"max_steps": 24, "per_device_train_batch_size": 16, "learning_rate": 3e-3, "logging_strategy": "no"}
+    given = {"max_steps": 24, "per_device_train_batch_size": 16, "learning_rate": 1e-3, "logging_strategy": "no"}
     return TuningConfig(str(folder), **{**given, "save_strategy": "no", "disable_tqdm": True, **options})
 
 
 @pytest.fixture(scope="module")
 def run(base, train, tmp_path_factory):
-    """A trainer that has trained, and what its model was before."""
+    """A trainer that has trained, and what its weights were before."""
     folder = tmp_path_factory.mktemp("run") / "tuned"
     trainer = make_trainer(asking(base), train, config(folder))
     before = {name: weight.clone() for name, weight in trainer.model.named_parameters()}
@@ -81,6 +94,10 @@ def run(base, train, tmp_path_factory):
 def tuned(run):
     trainer, _ = run
     return dataclasses.replace(trainer.annotator, adapter=trainer.args.output_dir)
+
+
+def noise(seconds):
+    return np.random.default_rng(seconds).normal(0, 0.1, 16_000 * seconds).astype("float32")
 
 
 def distributions(dataset, annotator):
@@ -103,6 +120,7 @@ def test_the_saved_adapter_answers_as_the_model_in_memory(run, tuned, held_out):
     logits = trainer.predict(Questions(tuned, part)).predictions
     in_memory = torch.tensor(logits, dtype=torch.float64).softmax(-1).numpy().reshape(len(tuned.asks), 12, -1)
     np.testing.assert_allclose(distributions(part, tuned).swapaxes(0, 1), in_memory, atol=1e-5)
+    np.testing.assert_allclose(trainer.predict_distributions(part), in_memory.mean(0), atol=1e-12)
 
 
 def test_only_adapters_change(run):
@@ -146,11 +164,13 @@ def test_the_loss_is_that_of_the_annotators_probabilities(tmp_path, train, loss,
 
 
 def test_a_recording_longer_than_the_window_counts_as_its_windows_mean(tmp_path, train):
-    folder = small_audio_lm(tmp_path / "model", label_set=CLASSES, shape=dataclasses.replace(SHAPE, seconds=1))
-    part = train.select(range(4))
+    folder = small_audio_lm(tmp_path / "model", label_set=CLASSES, shape=dataclasses.replace(SHAPE, seconds=2))
+    long = [{"bytes": audio.encode_wav(noise(seconds)), "path": None} for seconds in (1, 3, 5, 2)]
+    part = train.select(range(4)).map(lambda _, n: {"audio": long[n]}, with_indices=True)
     trainer = make_trainer(asking(folder), part, config(tmp_path / "run"))
     batch = trainer.data_collator([trainer.train_dataset[place] for place in range(4)])
-    assert len(batch["windows"]) > len(batch[LABELS]) == 4
+    assert batch["windows"].tolist() == [0, 1, 1, 2, 2, 2, 3]
+    assert len(batch[LABELS]) == 4
     with torch.no_grad():
         _, outputs = trainer.compute_loss(trainer.model.eval(), batch, return_outputs=True)
     expected = distributions(part, asking(folder))[:, 0]
@@ -172,13 +192,32 @@ def test_a_padded_batch_is_its_utterances_one_by_one(base, train, tmp_path, head
     torch.testing.assert_close(logits(rows), torch.cat([logits([row]) for row in rows]), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("family", small_families.FAMILIES)
+def test_every_family_is_tuned_in_its_language_model_alone(tmp_path, family):
+    small_families.needed(family)
+    folder = small_families.build(family, tmp_path / family)
+    clips = [{"bytes": audio.encode_wav(noise(seconds)), "path": None} for seconds in (1, 2)]
+    part = toy.school(2).map(lambda _, n: {"audio": clips[n]}, with_indices=True)
+    annotator = asking(folder, prompts=PROMPTS[:1], strategy=Options())
+    expected = distributions(part, annotator)[:, 0]
+    trainer = make_trainer(annotator, part, config(tmp_path / "run", lora_dropout=0.0))
+    batch = trainer.data_collator([trainer.train_dataset[place] for place in range(2)])
+    loss, outputs = trainer.compute_loss(trainer.model, batch, return_outputs=True)
+    np.testing.assert_allclose(outputs["logits"].detach().softmax(-1), expected, atol=1e-5)
+    loss.backward()
+    tuned = {name: weight.grad for name, weight in trainer.model.named_parameters() if weight.requires_grad}
+    assert len(tuned) == 2 * 4 * 2  # A and B of q, k, v and o in two layers
+    assert not [name for name in tuned if "audio_tower" in name or "visual" in name]
+    assert all(gradient.abs().max() > 0 for name, gradient in tuned.items() if "lora_B" in name)
+
+
 def test_gradient_checkpointing_changes_no_gradient(base, train, tmp_path):
     gradients = []
     for checkpointed in (False, True):
-        options = config(tmp_path, gradient_checkpointing=checkpointed, lora_dropout=0.0, tune_encoder=True)
+        options = config(tmp_path, lora_dropout=0.0, tune_encoder=True, **{CHECKPOINTING: checkpointed})
         trainer = make_trainer(asking(base), train, options)
         if checkpointed:
-            trainer.model.gradient_checkpointing_enable(options.gradient_checkpointing_kwargs)
+            getattr(trainer.model.get_base_model(), f"{CHECKPOINTING}_enable")({"use_reentrant": False})
         trainer.model.train()
         trainer.compute_loss(
             trainer.model, trainer.data_collator([trainer.train_dataset[n] for n in range(3)])
@@ -218,7 +257,7 @@ def test_the_annotator_has_the_modality_that_it_was_tuned_in(base, train, tmp_pa
     assert asking(base, modality="audio").fingerprint == asking(base, prompts=unseen).fingerprint
     tuned = tune(deaf, part, config(tmp_path / "tuned", max_steps=1))
     assert tuned.modality == "text"
-    mute = part.map(lambda row: {"text": None})
+    mute = part.map(lambda _: {"text": None})
     answers = annotate(mute, dataclasses.replace(deaf, name="deaf"))["answers"]
     assert {answer["status"] for row in answers for answer in row} == {"failed"}
     with pytest.raises(AnnotationError, match="leaves nothing to the `prompts` without a transcript"):
@@ -227,7 +266,7 @@ def test_the_annotator_has_the_modality_that_it_was_tuned_in(base, train, tmp_pa
         asking(base, modality="sound")
 
 
-def test_it_refuses_whom_it_was_tuned_on(base, tuned, train, held_out):
+def test_it_refuses_whom_it_was_tuned_on(run, base, tuned, train, held_out):
     assert tuned.tuned_on == set(train["id"]) | checkpoints.tuned_on(str(base))
     mixed = held_out.select(range(3)).map(
         lambda row, n: {"id": train[0]["id"] if n == 1 else row["id"]}, with_indices=True
@@ -235,6 +274,8 @@ def test_it_refuses_whom_it_was_tuned_on(base, tuned, train, held_out):
     with pytest.raises(LeakageError, match="human labels of 1 of these utterances"):
         annotate(mixed, tuned)
     assert len(annotate(held_out.select(range(3)), tuned)) == 3
+    with pytest.raises(LeakageError, match="`dataset` has 3 utterances that were tuned on"):
+        run[0].predict_distributions(train.select(range(3)))
 
 
 def test_validation_utterances_count_as_seen_where_they_choose_the_weights(base, train, held_out, tmp_path):
@@ -282,7 +323,7 @@ def test_loading_a_model_to_be_tuned_leaves_the_annotators_alone(base, train, tm
     annotator = asking(base)
     kept = annotator.load()
     before = distributions(train.select(range(3)), annotator)
-    make_trainer(annotator, train, config(tmp_path)).train()
+    make_trainer(annotator, train, config(tmp_path, max_steps=1)).train()
     assert annotator.load().model is not kept.model  # memory: one large model at a time
     np.testing.assert_array_equal(distributions(train.select(range(3)), annotator), before)
 
@@ -296,8 +337,10 @@ def test_the_card_is_sound(tuned, train):
 
 
 def test_the_classifier_learns_and_is_no_annotator(base, train, held_out, tmp_path):
-    trainer = make_trainer(asking(base), train, config(tmp_path / "tuned", head="classifier", loss="js_entropy"))
-    questions = Questions(asking(base), held_out)
+    trainer = make_trainer(
+        asking(base), train, config(tmp_path / "tuned", head="classifier", learning_rate=3e-3, max_steps=12)
+    )
+    questions = Questions(asking(base, strategy=Options()), held_out.select(range(24)))
     before = trainer.evaluate(questions)["eval_loss"]
     trainer.train()
     assert trainer.evaluate(questions)["eval_loss"] < before - 0.02
@@ -334,9 +377,48 @@ def test_what_cannot_be_tuned(base, tuned, train, tmp_path):
         trainer.data_collator([{**trainer.train_dataset[0], "audio": short}])
     spelt = small_audio_lm(tmp_path / "spelt", label_set=CLASSES, shape=SHAPE, whole_words=False)
     with pytest.raises(AnnotationError, match="several tokens each with this tokenizer, and `gradient_checkpointing`"):
-        make_trainer(asking(spelt), train, config(tmp_path, gradient_checkpointing=True))
+        make_trainer(asking(spelt), train, config(tmp_path, **{CHECKPOINTING: True}))
     with pytest.raises(AnnotationError, match="`adapter` 'nowhere' is neither a folder here"):
         _ = asking(base, adapter="nowhere").fingerprint
     (tmp_path / "empty").mkdir()
     with pytest.raises(AnnotationError, match="cannot be put into the checkpoint"):
         asking(base, adapter=tmp_path / "empty").load()
+
+
+def test_the_example_tunes_and_scores(base, tmp_path):
+    arguments = ["--utterances", "60", "--annotator", str(base), "--prompts", "1", "--merge", "--output", "out"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    command = [sys.executable, ROOT / "examples" / "train_audio_lm.py", *arguments]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert scores["before"].keys() == scores["after"].keys() >= {"log_likelihood", "squared_score"}
+    assert scores["before"] != scores["after"]
+    assert f"-> {scores['after']['log_likelihood']:8.4f}" in done.stdout
+    assert checkpoints.tuned_on(str(tmp_path / "out" / "merged")) > {"schoolmate"}
+
+
+@pytest.mark.real_weights
+@pytest.mark.usefixtures("shared_data")
+@pytest.mark.skipif(not elicitation.CHECKPOINT, reason="DIME_HF_AUDIO_LM names no checkpoint")
+def test_real_weights_are_tuned_on_one_speaker_and_better_about_another(tmp_path):
+    clips = elicitation.held_out_clips()
+    gold = np.eye(len(elicitation.CLASSES))[clips["hard_label"]]
+    clips = clips.add_column("soft_label", gold.tolist())
+    first, second = (
+        clips.filter(lambda speaker, which=which: speaker == which, input_columns="speaker")
+        for which in elicitation.HELD_OUT
+    )
+    asked = AudioLMAnnotator(elicitation.CHECKPOINT, elicitation.CLASSES, PROMPTS[:1], Options(2), elicitation.WORDS)
+    trainer = make_trainer(asked, first, config(tmp_path, max_steps=30, learning_rate=2e-4))
+    before = trainer.predict_distributions(second)
+    trainer.train()
+    after, votes = trainer.predict_distributions(second), np.array(second["soft_label"])
+    assert (votes * np.log(after)).sum(1).mean() > (votes * np.log(before)).sum(1).mean()

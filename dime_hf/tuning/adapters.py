@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from dime_hf.tuning.heads import CLASSIFIER, Classifier
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 ENCODER_ONLY = ["out_proj"]  # what Whisper's encoder calls `o_proj`
 # Modules of the families, and of others that drive like them, that are not the language model
-SENSES = r".*\b(visual|vision_tower|talker|token2wav|speaker_encoder)\b.*"
-ENCODERS = r".*\b(audio_tower|audio_encoder|encoder|visual|vision_tower|talker|token2wav|speaker_encoder)\b.*"
+OTHERS = rf"visual|vision_tower|talker|token2wav|speaker_encoder|{CLASSIFIER}"
+SENSES = rf".*\b({OTHERS})\b.*"
+ENCODERS = rf".*\b(audio_tower|audio_encoder|encoder|{OTHERS})\b.*"
 
 
 def adapt(lm: AudioLM, config: TuningConfig, classes: int) -> PeftModel:
@@ -31,12 +33,13 @@ def adapt(lm: AudioLM, config: TuningConfig, classes: int) -> PeftModel:
         is_classifier = config.head == "classifier"
         if is_classifier:
             add_classifier(lm, classes, config.lora_dropout)
+        targets = ATTENTION + ENCODER_ONLY * config.tune_encoder
         lora = LoraConfig(
             r=config.lora_r,
             lora_alpha=config.lora_alpha,
             lora_dropout=config.lora_dropout,
-            target_modules=ATTENTION + ENCODER_ONLY * config.tune_encoder,
-            exclude_modules=rf"{SENSES if config.tune_encoder else ENCODERS}|.*\b{CLASSIFIER}\b.*",
+            target_modules=targets,
+            exclude_modules=_excluded(lm.model, targets, SENSES if config.tune_encoder else ENCODERS),
             modules_to_save=[CLASSIFIER] if is_classifier else None,
         )
         try:
@@ -45,6 +48,12 @@ def adapt(lm: AudioLM, config: TuningConfig, classes: int) -> PeftModel:
             raise AnnotationError(
                 f"LoRA finds no {', '.join(ATTENTION)} in {type(lm.model).__name__}: {error}"
             ) from error
+
+
+def _excluded(model: Any, targets: Collection[str], pattern: str) -> str | None:
+    """The `pattern` of modules to leave alone, where the model has such `targets`: peft warns of one that is idle."""
+    named = (name for name, _ in model.named_modules() if name.rpartition(".")[2] in targets)
+    return pattern if any(re.fullmatch(pattern, name) for name in named) else None
 
 
 def add_classifier(lm: AudioLM, classes: int, dropout: float = 0.0) -> None:

@@ -49,8 +49,9 @@ class TuningConfig(SoftLabelConfig):
         super().__post_init__()
         if self.head not in HEADS:
             raise ValueError(f"`head` is {self.head!r}, which is no head.{did_you_mean(str(self.head), HEADS)}")
-        if self.gradient_checkpointing and self.gradient_checkpointing_kwargs is None:
-            # reentrant checkpoints have no gradient where their inputs have none, as those of frozen embeddings
+        if not hasattr(self, "activation_checkpointing_kwargs") and self.gradient_checkpointing_kwargs is None:
+            # transformers 5.0: reentrant checkpoints have no gradient where their inputs have none, as behind frozen
+            # embeddings; later versions have this default
             self.gradient_checkpointing_kwargs = {"use_reentrant": False}
 
     @classmethod

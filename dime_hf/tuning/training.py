@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import datasets
+import numpy as np
+from numpy.typing import NDArray
 from peft import PeftModel
+from scipy.special import softmax
 from torch import nn
 from transformers import Trainer
 
+from dime_hf import columns
 from dime_hf.annotate.audio_lm import AudioLMAnnotator
 from dime_hf.annotate.checkpoints import AudioLM
 from dime_hf.annotate.scoring import option_tokens
-from dime_hf.errors import AnnotationError
+from dime_hf.errors import AnnotationError, LeakageError
 from dime_hf.losses import get_loss
 from dime_hf.tuning.adapters import adapt, save_adapter
 from dime_hf.tuning.card import adapter_card
@@ -69,6 +74,17 @@ class TuningTrainer(Trainer):
         logits = self.head(model, inputs, windows)
         loss = self.loss(logits, labels)
         return (loss, {"logits": logits}) if return_outputs else loss
+
+    def predict_distributions(self, dataset: datasets.Dataset) -> NDArray[np.float64]:
+        """Return the predicted distributions (N, C), each the mean of the answers to all questions, in its order.
+
+        Those of the annotator where the head is `options`. Raises `LeakageError` for utterances that were tuned on.
+        """
+        if seen := self.tuned_on.intersection(dataset[columns.ID]):
+            raise LeakageError(f"`dataset` has {len(seen)} utterances that were tuned on, such as {min(seen)!r}")
+        questions = Questions(self.annotator, dataset)
+        logits = np.asarray(self.predict(questions).predictions, dtype=np.float64)
+        return softmax(logits, axis=-1).reshape(questions.asks, len(dataset), -1).mean(axis=0)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Write adapters, and no more: what `Trainer` adds would change the hash that names them."""
