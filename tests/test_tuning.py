@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 
 from dime_hf import audio, columns
 from dime_hf.annotate import (
@@ -28,9 +29,10 @@ from dime_hf.annotate.strategies import Options, Paper
 from dime_hf.corpora import toy
 from dime_hf.errors import AnnotationError, AudioError, DistributionError, LeakageError
 from dime_hf.losses import get_loss
-from dime_hf.tuning import TuningConfig, merge, tune
-from dime_hf.tuning.questions import LABELS, Questions
-from dime_hf.tuning.run import make_trainer
+from dime_hf.tuning import TuningConfig, make_trainer, merge, tune
+from dime_hf.tuning.adapters import add_classifier
+from dime_hf.tuning.heads import ClassifierHead
+from dime_hf.tuning.questions import LABELS, WINDOWS, Questions
 from tests import small_families
 from tests.bench import elicitation
 from tests.places import ROOT
@@ -309,6 +311,26 @@ def test_another_adapter_is_another_annotator(base, tuned, train, tmp_path):
     assert described["revision"].count("+") == 1
 
 
+def test_frozen_weights_in_bf16_with_adapters_in_float32(base, train, held_out, tmp_path):
+    annotator = asking(base, prompts=PROMPTS[:1], strategy=Options(), dtype="bfloat16")
+    trainer = make_trainer(annotator, train, config(tmp_path / "tuned", max_steps=2))
+    trainer.train()
+    dtypes = {weight.requires_grad: weight.dtype for weight in trainer.model.parameters()}
+    assert dtypes == {True: torch.float32, False: torch.bfloat16}
+    trainer.save_model()
+    tuned = dataclasses.replace(annotator, adapter=trainer.args.output_dir)
+    part = held_out.select(range(6))
+    np.testing.assert_allclose(distributions(part, tuned).mean(1), trainer.predict_distributions(part), atol=0.03)
+
+
+def test_an_adapter_that_lacks_weights_is_refused(tuned, tmp_path):
+    shutil.copytree(tuned.adapter, tmp_path / "cut")
+    weights = load_file(tmp_path / "cut" / "adapter_model.safetensors")
+    save_file(dict(list(weights.items())[1:]), tmp_path / "cut" / "adapter_model.safetensors")
+    with pytest.raises(AnnotationError, match="cannot be put into the checkpoint: Found missing adapter keys"):
+        dataclasses.replace(tuned, adapter=tmp_path / "cut").load()
+
+
 def test_merged_weights_answer_as_the_adapter(tuned, held_out, tmp_path):
     merged = merge(tuned, tmp_path / "merged")
     part = held_out.select(range(12))
@@ -345,6 +367,17 @@ def test_the_classifier_learns_and_is_no_annotator(base, train, held_out, tmp_pa
     trainer.train()
     assert trainer.evaluate(questions)["eval_loss"] < before - 0.02
     trainer.save_model()
+    part = held_out.select(range(6))
+    lm = asking(base).load(keep=False)
+    add_classifier(lm, len(CLASSES))
+    PeftModel.from_pretrained(lm.model, trainer.args.output_dir).eval()
+    batch = trainer.data_collator([Questions(asking(base), part)[place] for place in range(6)])
+    del batch[LABELS]
+    windows = batch.pop(WINDOWS)
+    with torch.no_grad():
+        loaded = ClassifierHead(lm.family)(lm.model, batch, windows)
+        in_memory = trainer.head(trainer.model.eval(), batch, windows)
+    torch.testing.assert_close(loaded, in_memory, atol=1e-5, rtol=1e-5)
     annotator = dataclasses.replace(asking(base), adapter=str(tmp_path / "tuned"))
     with pytest.raises(AnnotationError, match="weights beside those of layers"):
         annotator.load()
@@ -380,6 +413,8 @@ def test_what_cannot_be_tuned(base, tuned, train, tmp_path):
         make_trainer(asking(spelt), train, config(tmp_path, **{CHECKPOINTING: True}))
     with pytest.raises(AnnotationError, match="`adapter` 'nowhere' is neither a folder here"):
         _ = asking(base, adapter="nowhere").fingerprint
+    with pytest.raises(AnnotationError, match="`config.head` is 'classifier', which makes no annotator"):
+        tune(asking(base), train, config(tmp_path, head="classifier"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(AnnotationError, match="cannot be put into the checkpoint"):
         asking(base, adapter=tmp_path / "empty").load()
@@ -410,13 +445,15 @@ def test_the_example_tunes_and_scores(base, tmp_path):
 @pytest.mark.skipif(not elicitation.CHECKPOINT, reason="DIME_HF_AUDIO_LM names no checkpoint")
 def test_real_weights_are_tuned_on_one_speaker_and_better_about_another(tmp_path):
     clips = elicitation.held_out_clips()
-    gold = np.eye(len(elicitation.CLASSES))[clips["hard_label"]]
+    gold = np.eye(len(elicitation.CLASSES))[clips["hard_label"][:]]
     clips = clips.add_column("soft_label", gold.tolist())
     first, second = (
         clips.filter(lambda speaker, which=which: speaker == which, input_columns="speaker")
         for which in elicitation.HELD_OUT
     )
-    asked = AudioLMAnnotator(elicitation.CHECKPOINT, elicitation.CLASSES, PROMPTS[:1], Options(2), elicitation.WORDS)
+    asked = AudioLMAnnotator(
+        elicitation.CHECKPOINT, elicitation.CLASSES, PROMPTS[:1], Options(2), words=elicitation.WORDS
+    )
     trainer = make_trainer(asked, first, config(tmp_path, max_steps=30, learning_rate=2e-4))
     before = trainer.predict_distributions(second)
     trainer.train()

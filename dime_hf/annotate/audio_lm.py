@@ -106,7 +106,10 @@ class AudioLMAnnotator:
         parts = [part for part in (self.checkpoint, self.adapter) if part]
         model = " + ".join(Path(part).name if Path(part).is_dir() else part for part in parts)
         weights = "+".join(part.rpartition("@")[2] for part in self._weights)
-        return {self._proxy(ask): {"model": model, "revision": weights, **ask.describe()} for ask in self.asks}
+        about = {"model": model, "revision": weights}
+        if self.modality != "both":
+            about["modality"] = self.modality
+        return {self._proxy(ask): {**about, **ask.describe()} for ask in self.asks}
 
     def preview(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, str]:
         """What each proxy is asked about the first utterance of a batch, as plain text; no model is loaded."""

@@ -8,6 +8,7 @@ import importlib.util
 import json
 import math
 import threading
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,7 +174,6 @@ def load(
     """Load a checkpoint with its processor, ready to answer; the last one asked for stays in memory.
 
     `adapter` is a folder or Hub id of LoRA weights for it; `keep=False` loads one that is about to be changed.
-
     `attention` is a name that transformers knows (`sdpa`, `flash_attention_2`, `eager`; its own choice if None),
     `quantization` `4bit` or `8bit` by bitsandbytes, which needs a GPU and has never been run here. Raises
     `AnnotationError` where a batch is not answered as its recordings are one by one (see `parity`).
@@ -235,15 +235,18 @@ def adapted(model: Any, adapter: str) -> Any:
     """Put the weights of a LoRA adapter into the layers of a model; return peft's wrapper of it."""
     from peft import PeftConfig, PeftModel
 
+    commit = None if Path(adapter).is_dir() else identity(adapter, argument="adapter").rpartition("@")[2]
     try:
-        config = PeftConfig.from_pretrained(adapter)
+        config = PeftConfig.from_pretrained(adapter, revision=commit)
         if config.is_prompt_learning or getattr(config, "modules_to_save", None):
             raise ValueError(
                 "it has weights beside those of layers (a classifier, a soft prompt), so that the model is no "
                 'annotator: tune it with the head "options"'
             )
-        return PeftModel.from_pretrained(model, adapter)
-    except (OSError, ValueError, RuntimeError) as error:
+        with warnings.catch_warnings():  # peft only warns, and leaves the layers as they were
+            warnings.filterwarnings("error", message="Found missing adapter keys")
+            return PeftModel.from_pretrained(model, adapter, revision=commit)
+    except (OSError, ValueError, RuntimeError, UserWarning) as error:
         raise AnnotationError(f"`adapter` {adapter!r} cannot be put into the checkpoint: {error}") from error
 
 

@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dime_hf.tuning.config import TuningConfig
     from dime_hf.tuning.export import merge
-    from dime_hf.tuning.run import tune
+    from dime_hf.tuning.run import make_trainer, tune
     from dime_hf.tuning.training import TuningTrainer
 
-_HOMES = {"TuningConfig": "config", "TuningTrainer": "training", "merge": "export", "tune": "run"}
-__all__ = ["TuningConfig", "TuningTrainer", "merge", "tune"]
+_HOMES = {
+    "TuningConfig": "config",
+    "TuningTrainer": "training",
+    "make_trainer": "run",
+    "merge": "export",
+    "tune": "run",
+}
+__all__ = ["TuningConfig", "TuningTrainer", "make_trainer", "merge", "tune"]
 
 
 def __getattr__(name: str) -> Any:

@@ -33,7 +33,8 @@ class TuningConfig(SoftLabelConfig):
 
     `head="options"` fits the probabilities of the answer options, with no new weights; `"classifier"` is the paper's.
     `tune_encoder` puts LoRA into the audio encoder, too. Changed defaults: learning rate 2e-4, cosine after a warm-up
-    of 5 %. `dtype="bfloat16"` of the annotator loads the frozen weights in bf16; LoRA's stay float32.
+    of 5 %. The frozen weights are as the annotator loads them: `dtype="bfloat16"`, or `quantization="4bit"` (QLoRA,
+    by bitsandbytes on a GPU; never run here). LoRA's are float32.
     """
 
     head: str = dataclasses.field(default="options", metadata={"help": f"One of {', '.join(HEADS)}."})

@@ -30,12 +30,15 @@ def tune(
     It is asked what it asks as an annotator: its prompts, option orders and modality. `resume` goes on from the last
     checkpoint there. Raises `LeakageError` where `validation` shares utterances with `train`.
     """
+    if config.head != "options":
+        raise AnnotationError(
+            f"`config.head` is {config.head!r}, which makes no annotator: run `make_trainer` and its "
+            "`predict_distributions`"
+        )
     trainer = make_trainer(annotator, train, config, validation=validation, callbacks=callbacks)
     trainer.train(resume_from_checkpoint=resume)
     trainer.save_model()
-    if config.head == "options":
-        return dataclasses.replace(annotator, adapter=config.output_dir)
-    return annotator
+    return dataclasses.replace(annotator, adapter=config.output_dir)
 
 
 def make_trainer(
@@ -46,7 +49,7 @@ def make_trainer(
     validation: datasets.Dataset | None = None,
     callbacks: Sequence[Any] = (),
 ) -> TuningTrainer:
-    """The trainer that `tune` runs, for whoever wants to run it otherwise."""
+    """Return the trainer that `tune` runs, for the head `classifier` and for whoever wants to run it otherwise."""
     if annotator.adapter is not None:
         raise AnnotationError(
             "`annotator` has an adapter already: write a checkpoint with it by `merge`, and tune that"
