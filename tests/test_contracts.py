@@ -19,7 +19,7 @@ PACKAGE = ROOT / "dime_hf"
 LAYERS = (
     ("columns", "errors"), ("stage",), ("distribution",), ("dirichlet",), ("score",), ("evidence",), ("audio",),
     ("corpora",), ("simulation",), ("annotate",), ("pool",), ("protocol",), ("validate",), ("augment",), ("losses",),
-    ("modeling",), ("cards",), ("trainer",), ("report",), ("hub",), ("prepare",),
+    ("modeling",), ("cards",), ("trainer",), ("tuning",), ("report",), ("hub",), ("prepare",),
 )  # fmt: skip
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 METRICS = sorted(

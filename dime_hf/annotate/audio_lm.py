@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 OPTIONS = Options()
+MODALITIES = ("both", "audio", "text")
 SCORING = 1  # part of every fingerprint: raise it when a change to the scoring changes answers
 
 
@@ -37,7 +38,8 @@ class AudioLMAnnotator:
     `checkpoint` is a folder or a Hub id (then `revision` may pin it) of an instruction-tuned audio LM: see `families`
     for those that are known. `words` names the classes that are shown under another word, `name` the annotator
     (default: the end of `checkpoint`); a proxy is called `name/prompt`. `attention` and `quantization` are those of
-    `checkpoints.load`. Plain values only: the model loads at the first question and is never pickled.
+    `checkpoints.load`, `adapter` a folder or Hub id of LoRA weights (`dime_hf.tuning`). `modality` "audio" shows no
+    transcript, "text" replaces every recording by silence. Plain values only: the model is never pickled.
     """
 
     checkpoint: str
@@ -51,14 +53,21 @@ class AudioLMAnnotator:
     attention: str | None = None
     quantization: str | None = None
     name: str | None = None
+    adapter: str | None = None
+    modality: str = "both"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "checkpoint", str(self.checkpoint))
+        object.__setattr__(self, "adapter", None if self.adapter is None else str(self.adapter))
         object.__setattr__(self, "label_set", tuple(self.label_set))
         object.__setattr__(self, "prompts", tuple(self.prompts))
         names = [prompt.name for prompt in self.prompts]
         if not names or len(set(names)) < len(names):
             raise AnnotationError(f"`prompts` must hold at least one prompt, each with its own name; got {names}")
+        if self.modality not in MODALITIES:
+            raise AnnotationError(f"`modality` must be one of {', '.join(MODALITIES)}; got {self.modality!r}")
+        if blind := [prompt.name for prompt in self.prompts if not prompt.transcript and self.modality == "text"]:
+            raise AnnotationError(f"`modality='text'` leaves nothing to the `prompts` without a transcript: {blind}")
         option_words(self.label_set, self.words)
         self.strategy.asks(self.prompts, len(self.label_set))
 
@@ -75,9 +84,9 @@ class AudioLMAnnotator:
     @property
     def questions(self) -> tuple[Question, ...]:
         """What is asked about every utterance, as the store knows it."""
-        weights = checkpoints.identity(self.checkpoint, self.revision)
+        weights = "+".join(self._weights)
         return tuple(
-            Question(self._question_fingerprint(weights, ask), ask.prompt.transcript, self._proxy(ask))
+            Question(self._question_fingerprint(weights, ask), self._reads_text(ask), self._proxy(ask))
             for ask in self.asks
         )
 
@@ -88,22 +97,28 @@ class AudioLMAnnotator:
 
     @property
     def tuned_on(self) -> frozenset[str]:
-        """Ids of the utterances whose human labels the checkpoint has seen."""
-        return checkpoints.tuned_on(self.checkpoint, self.revision)
+        """Ids of the utterances whose human labels the checkpoint, or its adapter, has seen."""
+        seen = checkpoints.tuned_on(self.checkpoint, self.revision)
+        return seen if self.adapter is None else seen | checkpoints.tuned_on(self.adapter)
 
     def describe(self) -> dict[str, dict[str, str]]:
         """Model, revision (of a folder the hash of its content), prompt and strategy of each proxy."""
-        model = Path(self.checkpoint).name if Path(self.checkpoint).is_dir() else self.checkpoint
-        weights = checkpoints.identity(self.checkpoint, self.revision).rpartition("@")[2]
-        return {self._proxy(ask): {"model": model, "revision": weights, **ask.describe()} for ask in self.asks}
+        parts = [part for part in (self.checkpoint, self.adapter) if part]
+        model = " + ".join(Path(part).name if Path(part).is_dir() else part for part in parts)
+        weights = "+".join(part.rpartition("@")[2] for part in self._weights)
+        about = {"model": model, "revision": weights}
+        if self.modality != "both":
+            about["modality"] = self.modality
+        return {self._proxy(ask): {**about, **ask.describe()} for ask in self.asks}
 
     def preview(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, str]:
         """What each proxy is asked about the first utterance of a batch, as plain text; no model is loaded."""
-        return {self._proxy(ask): as_text(ask.messages(self.options, batch[TEXT][0])) for ask in self.asks}
+        text = batch[TEXT][0] if self.modality != "audio" else None
+        return {self._proxy(ask): as_text(ask.messages(self.options, text)) for ask in self.asks}
 
     def prepare(self, batch: Mapping[str, Sequence[Any]]) -> Heard:
         """Read and hear a batch: what `answer` takes in its place, and what can be done ahead of it."""
-        return Heard.of(self._load(), batch)
+        return Heard.of(self.load(), batch, self.modality)
 
     def answer(
         self, batch: Mapping[str, Sequence[Any]] | Heard, questions: Sequence[int] | None = None
@@ -114,8 +129,8 @@ class AudioLMAnnotator:
         probabilities. One that cannot be read, and probabilities that are not finite, make failed answers; they leave
         the rest of the batch alone. A batch that does not fit in memory is halved.
         """
-        lm = self._load()
-        heard = batch if isinstance(batch, Heard) else Heard.of(lm, batch)
+        lm = self.load()
+        heard = batch if isinstance(batch, Heard) else Heard.of(lm, batch, self.modality)
         asks = self.asks if questions is None else [self.asks[place] for place in questions]
         return self._in_parts(lm, heard, asks)
 
@@ -212,7 +227,8 @@ class AudioLMAnnotator:
     def _unheard(self, ask: Ask, heard: Heard, row: int) -> Answer:
         return failed(self._proxy(ask), ask.order, heard.errors[row] or "no recording", "audio")
 
-    def _load(self) -> AudioLM:
+    def load(self, keep: bool = True) -> AudioLM:
+        """The model that answers; with `keep=False` one of its own, which the caller may change."""
         return checkpoints.load(
             self.checkpoint,
             self.revision,
@@ -220,15 +236,26 @@ class AudioLMAnnotator:
             self.device,
             attention=self.attention,
             quantization=self.quantization,
+            adapter=self.adapter,
+            keep=keep,
         )
 
+    @property
+    def _weights(self) -> list[str]:
+        """What names the weights of the checkpoint and, where there is one, of the adapter."""
+        base = checkpoints.identity(self.checkpoint, self.revision)
+        return [base] if self.adapter is None else [base, checkpoints.identity(self.adapter, argument="adapter")]
+
+    def _reads_text(self, ask: Ask) -> bool:
+        return ask.prompt.transcript and self.modality != "audio"
+
     def _proxy(self, ask: Ask) -> str:
-        return f"{self.name or Path(self.checkpoint).name}/{ask.prompt.name}{ask.label}"
+        return f"{self.name or Path(self.adapter or self.checkpoint).name}/{ask.prompt.name}{ask.label}"
 
     def _question_fingerprint(self, weights: str, ask: Ask) -> str:
-        messages = ask.messages(self.options, "\0" if ask.prompt.transcript else "")
+        messages = ask.messages(self.options, "\0" if self._reads_text(ask) else "")
         parts = [SCORING, weights, self.dtype, self.quantization, messages, self.options, ask.key]
-        return json.dumps(parts, ensure_ascii=False)
+        return json.dumps(parts + ["deaf"] * (self.modality == "text"), ensure_ascii=False)
 
 
 def draw_options(scores: Array, temperatures: Array, generator: np.random.Generator) -> list[int]:

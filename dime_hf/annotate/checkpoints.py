@@ -1,4 +1,4 @@
-"""Checkpoints of audio LMs: what identifies one, which utterances it was tuned on, and how it is loaded."""
+"""Checkpoints of audio LMs and adapters to them: what identifies one, whose labels it has seen, how it is loaded."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import importlib.util
 import json
 import math
 import threading
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,19 +24,24 @@ if TYPE_CHECKING:
     from dime_hf.distribution import Array
 
 TUNED_ON = "dime_hf.json"  # beside the weights: {"tuned_on": [ids]}
+CONFIGS = {"checkpoint": "config.json", "adapter": "adapter_config.json"}  # what every one of them has
 IGNORED = {TUNED_ON, "README.md"}  # files of a checkpoint that change no answer
 QUANTIZATIONS = {"4bit": "load_in_4bit", "8bit": "load_in_8bit"}
 
 
-def identity(checkpoint: str, revision: str | None = None) -> str:
-    """Return a string that names the weights: a content hash for a local folder, `id@commit` for a Hub model."""
+def identity(checkpoint: str, revision: str | None = None, argument: str = "checkpoint") -> str:
+    """Return a string that names the weights: a content hash for a local folder, `id@commit` for a Hub model.
+
+    `argument` says what they are, a `checkpoint` or an `adapter` to one.
+    """
     folder = Path(checkpoint)
     if folder.is_dir():
         files = sorted(f for f in folder.iterdir() if f.is_file() and f.name not in IGNORED and f.name[0] != ".")
         return _content_hash(tuple((f, f.stat().st_size, f.stat().st_mtime_ns) for f in files))
-    config = _hub_file(checkpoint, "config.json", revision)
+    config = _hub_file(checkpoint, CONFIGS[argument], revision)
     if config is None:
-        raise AnnotationError(_not_found(checkpoint, revision, "it has no config.json, or the Hub cannot be reached"))
+        reason = f"it has no {CONFIGS[argument]}, or the Hub cannot be reached"
+        raise AnnotationError(_not_found(checkpoint, revision, reason, argument))
     return f"{checkpoint}@{config.parent.name}"
 
 
@@ -84,10 +90,10 @@ def _hub_file(checkpoint: str, name: str, revision: str | None) -> Path | None:
         raise AnnotationError(_not_found(checkpoint, revision, str(error))) from error
 
 
-def _not_found(checkpoint: str, revision: str | None, reason: str) -> str:
+def _not_found(checkpoint: str, revision: str | None, reason: str, argument: str = "checkpoint") -> str:
     at = f" at revision {revision!r}" if revision else ""
     return (
-        f"`checkpoint` {checkpoint!r} is neither a folder here nor a model of the Hub{at} that can be read: {reason}"
+        f"`{argument}` {checkpoint!r} is neither a folder here nor a model of the Hub{at} that can be read: {reason}"
     )
 
 
@@ -162,25 +168,38 @@ def load(
     *,
     attention: str | None = None,
     quantization: str | None = None,
+    adapter: str | None = None,
+    keep: bool = True,
 ) -> AudioLM:
     """Load a checkpoint with its processor, ready to answer; the last one asked for stays in memory.
 
+    `adapter` is a folder or Hub id of LoRA weights for it; `keep=False` loads one that is about to be changed.
     `attention` is a name that transformers knows (`sdpa`, `flash_attention_2`, `eager`; its own choice if None),
     `quantization` `4bit` or `8bit` by bitsandbytes, which needs a GPU and has never been run here. Raises
     `AnnotationError` where a batch is not answered as its recordings are one by one (see `parity`).
     """
     weights = identity(checkpoint, revision)
-    key = (checkpoint, weights, dtype, device, attention, quantization)
+    added = None if adapter is None else identity(adapter, argument="adapter")
+    key = (checkpoint, weights, dtype, device, attention, quantization, adapter, added)
     with _loading:
-        if key not in _loaded:
-            _loaded.clear()
-            commit = None if Path(checkpoint).is_dir() else weights.rpartition("@")[2]
-            _loaded[key] = _load(checkpoint, commit, dtype, device, attention, quantization)
-        return _loaded[key]
+        if key in _loaded and keep:
+            return _loaded[key]
+        _loaded.clear()
+        commit = None if Path(checkpoint).is_dir() else weights.rpartition("@")[2]
+        lm = _load(checkpoint, commit, dtype, device, attention, quantization, adapter)
+        if keep:
+            _loaded[key] = lm
+        return lm
 
 
 def _load(
-    checkpoint: str, commit: str | None, dtype: str, device: str, attention: str | None, quantization: str | None
+    checkpoint: str,
+    commit: str | None,
+    dtype: str,
+    device: str,
+    attention: str | None,
+    quantization: str | None,
+    adapter: str | None,
 ) -> AudioLM:
     import torch
     from transformers import AutoConfig
@@ -205,9 +224,30 @@ def _load(
     if report["missing_keys"]:
         some = sorted(report["missing_keys"])[:3]
         raise AnnotationError(f"`checkpoint` {checkpoint!r} lacks weights, which would be random: {some} and so on")
-    lm = AudioLM(family((model if quantization else model.to(device)).eval(), processor))
+    model = model if quantization else model.to(device)
+    model = model if adapter is None else adapted(model, adapter).get_base_model()
+    lm = AudioLM(family(model.eval(), processor))
     check_parity(lm.family, checkpoint)
     return lm
+
+
+def adapted(model: Any, adapter: str) -> Any:
+    """Put the weights of a LoRA adapter into the layers of a model; return peft's wrapper of it."""
+    from peft import PeftConfig, PeftModel
+
+    commit = None if Path(adapter).is_dir() else identity(adapter, argument="adapter").rpartition("@")[2]
+    try:
+        config = PeftConfig.from_pretrained(adapter, revision=commit)
+        if config.is_prompt_learning or getattr(config, "modules_to_save", None):
+            raise ValueError(
+                "it has weights beside those of layers (a classifier, a soft prompt), so that the model is no "
+                'annotator: tune it with the head "options"'
+            )
+        with warnings.catch_warnings():  # peft only warns, and leaves the layers as they were
+            warnings.filterwarnings("error", message="Found missing adapter keys")
+            return PeftModel.from_pretrained(model, adapter, revision=commit)
+    except (OSError, ValueError, RuntimeError, UserWarning) as error:
+        raise AnnotationError(f"`adapter` {adapter!r} cannot be put into the checkpoint: {error}") from error
 
 
 def _quantized(quantization: str | None, device: str) -> dict[str, Any]:

@@ -34,12 +34,18 @@ class Heard:
     recordings: Recordings | None  # of all windows; None without any
 
     @classmethod
-    def of(cls, lm: AudioLM, batch: Mapping[str, Sequence[Any]]) -> Heard:
-        """Read the recordings of a batch, and extract their features."""
-        cut = [_windows(lm, cell) for cell in batch[AUDIO]]
+    def of(cls, lm: AudioLM, batch: Mapping[str, Sequence[Any]], modality: str = "both") -> Heard:
+        """Read the recordings of a batch, and extract their features.
+
+        Without the modality "text" no transcript is shown; without "audio" the same silence is heard of everyone.
+        """
+        texts = [lm.plain(text) if modality != "audio" else None for text in batch[TEXT]]
+        if modality == "text":
+            cut = [_silence(lm, text) for text in texts]
+        else:
+            cut = [_windows(lm, cell) for cell in batch[AUDIO]]
         windows = [found if isinstance(found, list) else [] for found in cut]
         errors = [None if isinstance(found, list) else str(found) for found in cut]
-        texts = [lm.plain(text) for text in batch[TEXT]]
         return cls(list(batch[ID]), texts, windows, errors, _listen(lm, windows))
 
     def __len__(self) -> int:
@@ -73,6 +79,11 @@ def _windows(lm: AudioLM, cell: Any) -> list[NDArray[np.float32]] | AudioError:
     except AudioError as error:
         return error
     return np.array_split(samples, -(-len(samples) // lm.window))
+
+
+def _silence(lm: AudioLM, text: str | None) -> list[NDArray[np.float32]] | AudioError:
+    """One second of nothing, beside the words of an utterance."""
+    return [np.zeros(lm.rate, np.float32)] if text else AudioError("no transcript, of which alone it would be judged")
 
 
 def audible(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:

@@ -89,7 +89,7 @@ def prefill(model: Any, inputs: Mapping[str, torch.Tensor], use_cache: bool = Tr
     """Let a model read `inputs` that are padded on the left; return the prefix and the logits (rows, vocabulary)."""
     mask = inputs["attention_mask"]
     with last_position_only(model):
-        read = model(**inputs, position_ids=_positions(mask), use_cache=use_cache)
+        read = model(**inputs, position_ids=positions(mask), use_cache=use_cache)
     return Prefix(read.past_key_values, mask), read.logits[:, -1]
 
 
@@ -106,14 +106,15 @@ def _read_on(model: Any, prefix: Prefix, ids: torch.Tensor, mask: torch.Tensor) 
     read = model(
         input_ids=ids,
         attention_mask=seen,
-        position_ids=_positions(seen)[:, -ids.shape[1] :],
+        position_ids=positions(seen)[:, -ids.shape[1] :],
         past_key_values=prefix.cache,
         use_cache=True,
     )
     return Prefix(read.past_key_values, seen), read.logits
 
 
-def _positions(mask: torch.Tensor) -> torch.Tensor:
+def positions(mask: torch.Tensor) -> torch.Tensor:
+    """Position of every token in its row: padding before it does not count."""
     return (mask.cumsum(-1) - 1).clamp(min=0)
 
 
