@@ -1,5 +1,9 @@
 """Training on soft labels: the step is right, the sound is heard, rows keep their order, wrong input is refused."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -22,6 +26,7 @@ from dime_hf.distribution import js_divergence, kl_divergence
 from dime_hf.errors import AudioError, ColumnError, DistributionError
 from dime_hf.losses import LOSSES
 from dime_hf.modeling import small_encoder
+from tests.places import ROOT
 
 CLASSES = ("angry", "happy", "neutral", "sad")
 EXTRACTOR = Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True)
@@ -54,6 +59,14 @@ def tiny_encoder(classes=CLASSES, dropout=0.0):
     return Wav2Vec2ForSequenceClassification(config)
 
 
+def half_seconds(utterances=8):
+    """Utterances of toy speech, cut to half a second."""
+    rows = toy.school(utterances=utterances)
+    half = [audio.encode_wav(audio.read(cell)[: SAMPLING_RATE // 2]) for cell in rows[columns.AUDIO]]
+    cells = [{"bytes": sound, "path": None} for sound in half]
+    return rows.remove_columns(columns.AUDIO).add_column(columns.AUDIO, cells)
+
+
 @pytest.fixture(scope="module")
 def rows():
     """16 utterances of toy speech, of 8 lengths, with their votes."""
@@ -61,14 +74,8 @@ def rows():
 
 
 @pytest.fixture(scope="module")
-def equal_rows(rows):
-    """The first 8 of them, cut to half a second."""
-    half = [audio.encode_wav(audio.read(cell)[: SAMPLING_RATE // 2]) for cell in rows[columns.AUDIO][:8]]
-    return (
-        rows.select(range(8))
-        .remove_columns(columns.AUDIO)
-        .add_column(columns.AUDIO, [{"bytes": sound, "path": None} for sound in half])
-    )
+def equal_rows():
+    return half_seconds()
 
 
 @pytest.fixture
@@ -179,6 +186,23 @@ def test_resumed_training_reaches_the_same_weights(rows, train):
     interrupted = train(rows, tiny_encoder(dropout=0.3), "interrupted", **settings | {"max_steps": 3})
     interrupted.train()
     assert not torch.equal(weights(interrupted)["classifier.weight"], weights(whole)["classifier.weight"])
+
+
+def test_two_processes_make_the_same_steps_as_one(tmp_path):
+    from tests.two_processes import main  # which imports this module
+
+    main(str(tmp_path / "1.pt"), processes=1)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command = [*launch, "-m", "tests.two_processes", str(tmp_path / "2.pt"), "2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = {n: torch.load(tmp_path / f"{n}.pt", weights_only=False) for n in (1, 2)}
+    torch.testing.assert_close(found[2]["weights"], found[1]["weights"], rtol=1e-4, atol=1e-6)
+    assert not torch.equal(found[1]["weights"]["classifier.weight"], tiny_encoder().classifier.weight)
+    np.testing.assert_allclose(found[2]["predicted"], found[1]["predicted"], atol=1e-5)
+    for name in ("eval_loss", "eval_squared_score", "eval_n"):
+        assert found[2]["scores"][name] == pytest.approx(found[1]["scores"][name], rel=1e-4)
 
 
 def test_saved_model_is_a_pipeline_with_the_same_probabilities(rows, train, tmp_path):
@@ -331,5 +355,5 @@ def test_config_changes_few_defaults_and_reads_from_a_command_line(tmp_path):
     assert "secret" not in repr(config)
     plain, ours = TrainingArguments(str(tmp_path)).to_dict(), SoftLabelConfig(str(tmp_path)).to_dict()
     changed = {name for name in ours if name not in plain or ours[name] != plain[name]}
-    expected = {"loss", "remove_unused_columns", "label_names", "length_column_name"}
+    expected = {"loss", "loss_settings", "remove_unused_columns", "label_names", "length_column_name"}
     assert changed - {"dataloader_pin_memory"} == expected
