@@ -337,6 +337,8 @@ def test_wrong_options_are_refused(rows, train, tmp_path):
         train(rows, loss="lk")
     with pytest.raises(ValueError, match="`remove_unused_columns=True` would take the audio"):
         train(rows, remove_unused_columns=True)
+    with pytest.raises(ValueError, match="`class_weights`: class weights in the loss.*move its optimum"):
+        SoftLabelTrainer(tiny_encoder(), train().args, processing_class=EXTRACTOR, class_weights=[1.0, 2.0, 1.0, 1.0])
     with pytest.raises(ValueError, match="`compute_loss_func` is scaled otherwise"):
         train(rows, compute_loss_func=print)
     with pytest.raises(ValueError, match="`processing_class` must be the model's feature extractor.*it is None"):
