@@ -28,12 +28,12 @@ default the pipeline gives the five largest alone, which do not sum to 1 where t
 
 
 def model_card(
-    card: ModelCard, *, config: Any, training: Any, loss: str, scores: ScoreTable | str | None = None
+    card: ModelCard, *, repo: str, config: Any, training: Any, loss: str, scores: ScoreTable | str | None = None
 ) -> ModelCard:
     """Turn the card that `Trainer` writes into one of a model of soft labels, in place, and return it.
 
-    `config` is the model's; `training` the dataset it was trained on; `scores` a table, or why there is none. Kept are
-    the metadata, and from the text the training procedure.
+    `repo` is where it is loaded from; `config` is the model's; `training` the dataset it was trained on; `scores` a
+    table, or why there is none. Kept are the metadata, and from the text the training procedure.
     """
     data: Any = card.data
     name = data.model_name or "model"
@@ -50,7 +50,7 @@ def model_card(
         f"Classes, in the order of the logits: {', '.join(config.id2label[n] for n in range(config.num_labels))}.",
         _temperature(config),
         "## Use",
-        USAGE.format(repo=name),
+        USAGE.format(repo=repo),
         "## Scores",
         _scores(scores),
         "## Labels",

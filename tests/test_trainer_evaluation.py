@@ -67,6 +67,13 @@ def test_without_held_out_votes_all_judge_and_there_are_no_levels(rows, tmp_path
     assert trainer.predict(plain).metrics["test_squared_score"] == found["eval_squared_score"]
 
 
+def test_single_votes_tell_no_level(rows, tmp_path):
+    single = rows.remove_columns([VOTE_COUNTS]).add_column(
+        VOTE_COUNTS, [[1.0, 0, 0, 0]] * 24, feature=columns.distribution_feature(4)
+    )
+    assert not any(name.startswith("eval_low") for name in trainer_of(single, tmp_path).evaluate())
+
+
 def test_own_metrics_come_beside(rows, tmp_path):
     trainer = trainer_of(rows, tmp_path, compute_metrics=lambda prediction: {"rows": len(prediction.label_ids)})
     found = trainer.evaluate()

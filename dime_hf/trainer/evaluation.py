@@ -52,6 +52,8 @@ def scores(predicted: Array, references: Any, kept: Array | None = None) -> dict
     if not known.any():
         return found
     levels = ambiguity_levels(kept[known])
+    if len(set(levels)) == 1:  # single votes tell nothing
+        return found
     by_level = score(predicted[known], votes[known], levels=levels, metrics=BY_LEVEL)["levels"]
     return found | {
         f"{level}_{name}": by_level[level][name] for level in LEVELS if level in by_level for name in (*BY_LEVEL, "n")

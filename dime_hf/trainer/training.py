@@ -147,6 +147,7 @@ class SoftLabelTrainer(Trainer):
             path = Path(str(self.args.output_dir)) / "README.md"
             model_card(
                 ModelCard.load(path),
+                repo=self.hub_model_id or self.args.hub_model_id or path.parent.name,
                 config=self.accelerator.unwrap_model(self.model).config,
                 training=self.train_dataset,
                 loss=self.args.loss,
