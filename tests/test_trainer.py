@@ -22,10 +22,14 @@ from transformers import (
 from dime_hf import SoftLabelCollator, SoftLabelConfig, SoftLabelTrainer, audio, columns
 from dime_hf.columns import SAMPLING_RATE
 from dime_hf.corpora import toy
+from dime_hf.corpora.iemocap import FOUR_CLASSES
+from dime_hf.corpora.labels import LabelSet
+from dime_hf.corpora.toy_speech import INVENTORY, ToySpeaker, utter
 from dime_hf.distribution import js_divergence, kl_divergence
 from dime_hf.errors import AudioError, ColumnError, DistributionError
 from dime_hf.losses import LOSSES
 from dime_hf.modeling import small_encoder
+from dime_hf.score import score
 from tests.places import ROOT
 
 CLASSES = ("angry", "happy", "neutral", "sad")
@@ -106,6 +110,19 @@ def train(tmp_path):
     return make
 
 
+def truths(school):
+    """The distributions that the votes of `toy.school` were drawn from."""
+    label_set = LabelSet.of(FOUR_CLASSES, INVENTORY)
+    found = []
+    for n, (name, cell) in enumerate(zip(school[columns.ID], school[columns.AUDIO], strict=True)):
+        speaker = ToySpeaker.draw(name.split("_")[0], "Female" if int(name[6:8]) % 2 else "Male", 0)
+        utterance = utter(speaker, np.random.default_rng([0, int(name.split("_")[1])]))
+        if n == 0:  # the same utterance
+            np.testing.assert_allclose(audio.read(cell), utterance.samples, atol=1e-4)
+        found.append(toy._inside(utterance.truth, label_set))
+    return np.array(found)
+
+
 def replaced(dataset, column, values):
     """The dataset with other `values` in `column`, of the same type."""
     feature = dataset.features[column]
@@ -171,6 +188,13 @@ def test_training_hears_the_sound_and_beats_a_constant_on_speakers_it_never_hear
     predicted = trainer.predict_distributions(unseen)
     assert ((predicted - votes) ** 2).sum(-1).mean() < 0.8 * ((constant - votes) ** 2).sum(-1).mean()
     assert js_divergence(votes, predicted).mean() < 0.8 * js_divergence(votes, constant).mean()
+
+    table = trainer.score_table(unseen)
+    model, control = (row.scores["squared_score"].estimate for row in table.rows)
+    known = score(truths(unseen), unseen[columns.VOTE_COUNTS])["squared_score"]
+    assert table.rows[0].against_control.p_value < 0.05  # of four speakers
+    assert control - model > 0.2 * (control - known)  # a quarter of the way: the school is small
+    assert model > known
 
     shuffled = replaced(unseen, columns.AUDIO, unseen[columns.AUDIO][1:] + unseen[columns.AUDIO][:1])
     assert trainer.evaluate(shuffled)["eval_loss"] > 1.5 * trainer.evaluate(unseen)["eval_loss"]
