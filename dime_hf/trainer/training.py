@@ -33,8 +33,8 @@ class SoftLabelTrainer(Trainer):
     Takes what `Trainer` takes; the collator is made from the feature extractor, `processing_class`. Evaluation scores
     against votes (`reference_counts` where some were held out, then by level of ambiguity, too; else `vote_counts`,
     else the soft labels), and adds `compute_metrics` on logits and soft labels (N, C); of several evaluation sets the
-    first decides which model is best. Raises `ColumnError` for a dataset that lacks a
-    column or is several splits, `ValueError` where the model's classes are not the dataset's, in its order.
+    first decides which model is best. Raises `ColumnError` for a dataset that lacks a column or is several splits,
+    `ValueError` where the model's classes are not the dataset's, in its order.
     """
 
     args: SoftLabelConfig
