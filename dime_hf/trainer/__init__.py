@@ -8,6 +8,11 @@ costs as much.
 
 `torchrun` and `accelerate launch` start several processes. FSDP, DeepSpeed and 4-bit weights go by the flags of
 `TrainingArguments`, as with `Trainer`; they were not run.
+
+ONNX: `optimum-onnx` 0.1 wants transformers < 4.58. With the packages onnx and onnxscript, torch itself exports a
+module whose `forward(input_values)` returns `model(input_values).logits`: `torch.onnx.export(module, (sounds,),
+dynamo=True, dynamic_shapes={"input_values": {0: Dim("batch"), 1: Dim("time", min=1000, max=480_000)}})`. It was tried
+on a small Wav2Vec2 without a mask alone.
 """
 
 from __future__ import annotations
