@@ -1,7 +1,8 @@
 """Speech encoders with a classification head: any checkpoint of transformers, or a small one built in place.
 
 Both come as (model, feature extractor), and `AutoModelForAudioClassification` loads both again. The outputs are the
-classes of a dataset, in its order: `columns.classes(dataset)`.
+classes of a dataset, in its order: `columns.classes(dataset)`. A temperature fitted to votes can be folded into their
+last layer.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from scipy.optimize import brentq
+from scipy.special import softmax
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -24,11 +28,14 @@ from transformers import (
 from transformers.audio_utils import hertz_to_mel, mel_to_hertz
 
 from dime_hf.columns import SAMPLING_RATE
+from dime_hf.distribution import as_counts
+from dime_hf.errors import DistributionError, FitError
 
 # of the small encoder: 32 bands x 4 phases, windows of 25 ms every 20 ms
 BANDS, PHASES, WINDOW, HOP = 32, 4, 400, 320
 LOWEST, HIGHEST = 80.0, 7000.0  # edges of the bands in Hz
 LEVEL = 0.1  # response of a filter that is taken for silence
+TEMPERATURES = (1e-2, 1e2)  # among which one is looked for
 
 
 def load_encoder(
@@ -96,6 +103,45 @@ def small_encoder(
     return model, Wav2Vec2FeatureExtractor(sampling_rate=SAMPLING_RATE, do_normalize=False, return_attention_mask=True)
 
 
+def fit_temperature(logits: ArrayLike, counts: ArrayLike) -> float:
+    """Return the T > 0 that maximises the likelihood of the votes, sum_ic n_ic log softmax(z_i / T)_c.
+
+    `logits` z and `counts` n are (N, C); rows without votes count for nothing. Raises `FitError` where no T in
+    [0.01, 100] is best: the votes rank the classes just as the logits do, or against them.
+    """
+    z, n = np.asarray(logits, dtype=np.float64), as_counts(counts, "counts")
+    if z.shape != n.shape or z.ndim != 2 or not np.isfinite(z).all():
+        raise DistributionError(
+            f"`logits` {z.shape} and `counts` {n.shape} must have the same shape (N, C), and the logits be finite"
+        )
+
+    def slope(log_t: float) -> float:
+        """Of the likelihood, along 1/T: concave, so that it falls as T falls."""
+        return float(((n - n.sum(-1, keepdims=True) * softmax(z * np.exp(-log_t), axis=-1)) * z).sum())
+
+    coldest, hottest = np.log(TEMPERATURES)
+    if not slope(coldest) < 0 < slope(hottest):
+        raise FitError(
+            f"`counts`: no temperature from {TEMPERATURES[0]} to {TEMPERATURES[1]} is best for the {int(n.sum())} "
+            "votes: take more votes, or a model that predicts them"
+        )
+    return float(np.exp(brentq(slope, coldest, hottest, xtol=1e-10)))
+
+
+@torch.no_grad()
+def fold_temperature(model: Any, temperature: float) -> None:
+    """Divide the last layer's weights by a temperature, so that the logits are, in every pipeline, from now on.
+
+    The product of all that were folded in stands in the model's config, as `vote_temperature`.
+    """
+    if not (np.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"`temperature` must be a number above 0, not {temperature!r}")
+    last = [module for module in model.classifier.modules() if isinstance(module, nn.Linear)][-1]
+    for weight in last.parameters():  # its bias, too
+        weight.div_(temperature)
+    model.config.vote_temperature = getattr(model.config, "vote_temperature", 1.0) * float(temperature)
+
+
 @torch.no_grad()
 def _start_as_filter_bank(conv: Any) -> None:
     """Set the filters, and biases of either sign: beside such constants the layer norm cannot erase the level."""
@@ -123,9 +169,10 @@ def gabor_filters() -> Tensor:
 
 def _draw_head(model: Any) -> None:
     """Draw the weights of the last layers anew."""
+    std = getattr(model.config, "initializer_range", None) or model.config.init_std  # Whisper's name for it
     for module in model.classifier.modules():
         if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=model.config.initializer_range)
+            nn.init.normal_(module.weight, std=std)
             nn.init.zeros_(module.bias)
 
 

@@ -3,6 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
 from transformers import (
     AutoFeatureExtractor,
     AutoModelForAudioClassification,
@@ -11,11 +15,14 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
     WavLMConfig,
     WavLMForSequenceClassification,
+    pipeline,
 )
 
 from dime_hf import load_encoder
 from dime_hf.columns import SAMPLING_RATE
-from dime_hf.modeling import HIGHEST, LOWEST, gabor_filters, small_encoder
+from dime_hf.errors import DistributionError, FitError
+from dime_hf.modeling import HIGHEST, LOWEST, fit_temperature, fold_temperature, gabor_filters, small_encoder
+from tests.encoders import FAMILIES, build
 
 CLASSES = ("angry", "happy", "neutral", "sad")
 SIZES = {
@@ -158,3 +165,66 @@ def test_load_encoder_passes_options_on(save):
 def test_classes_must_be_a_label_set(classes):
     with pytest.raises(ValueError, match="`classes` must be two or more different names"):
         small_encoder(classes)
+
+
+def votes_of(logits, temperature, votes, rng):
+    return np.array([rng.multinomial(votes, q) for q in softmax(logits / temperature, axis=-1)])
+
+
+@given(st.floats(0.2, 5), st.integers(0, 10_000))
+def test_temperature_is_the_most_likely_one(temperature, seed):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(200, 4)) * 2
+    counts = votes_of(logits, temperature, 5, rng)
+    found = fit_temperature(logits, counts)
+    best = minimize_scalar(
+        lambda t: -(counts * log_softmax(logits / t, axis=-1)).sum(), bounds=(0.05, 30), method="bounded",
+        options={"xatol": 1e-9},
+    ).x  # fmt: skip
+    assert found == pytest.approx(best, rel=1e-4)
+    assert fit_temperature(logits * 3, counts) == pytest.approx(3 * found, rel=1e-6)
+
+
+def test_temperature_is_found_again():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(20_000, 4)) * 3
+    assert fit_temperature(logits, votes_of(logits, 1.7, 5, rng)) == pytest.approx(1.7, rel=0.02)
+    some = np.where(np.arange(20_000)[:, None] % 2, votes_of(logits, 1.7, 5, rng), 0)  # rows without votes
+    assert fit_temperature(logits, some) == pytest.approx(fit_temperature(logits[1::2], some[1::2]))
+
+
+def test_temperature_that_votes_cannot_tell_is_refused():
+    logits = np.array([[2.0, 0.0], [0.0, 1.0]])
+    with pytest.raises(FitError, match="no temperature from 0.01 to 100.0 is best for the 2 votes"):
+        fit_temperature(logits, [[1, 0], [0, 1]])  # the colder, the likelier
+    with pytest.raises(FitError, match="no temperature"):
+        fit_temperature(logits, [[0, 1], [1, 0]])
+    with pytest.raises(DistributionError, match="must have the same shape"):
+        fit_temperature(logits, [[1, 0]])
+
+
+# WavLM's attention adds a float position bias to a boolean padding mask, which torch deprecates
+@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask and attn_mask:UserWarning")
+@pytest.mark.filterwarnings("ignore:At least one mel filter has all zero values:UserWarning")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_folded_temperature_is_in_every_pipeline(family, tmp_path):
+    model, extractor = build(family)
+    inputs = extractor(tone(200), sampling_rate=SAMPLING_RATE, return_tensors="pt")
+    with torch.no_grad():
+        before = model.eval()(**inputs).logits[0].double().numpy()
+    fold_temperature(model, 2.0)
+    fold_temperature(model, 1.5)
+    model.save_pretrained(tmp_path)
+    extractor.save_pretrained(tmp_path)
+    answers = pipeline("audio-classification", model=str(tmp_path), top_k=None)(tone(200).astype(np.float32))
+    by_label = {answer["label"]: answer["score"] for answer in answers}
+    found = [by_label[model.config.id2label[n]] for n in range(7)]
+    np.testing.assert_allclose(found, softmax(before / 3), atol=1e-5)
+    assert np.abs(softmax(before) - found).max() > 1e-4
+    assert AutoModelForAudioClassification.from_pretrained(tmp_path).config.vote_temperature == 3.0
+
+
+@pytest.mark.parametrize("temperature", [0, -1.0, float("nan"), float("inf")])
+def test_a_temperature_must_be_positive(temperature):
+    with pytest.raises(ValueError, match="`temperature` must be a number above 0"):
+        fold_temperature(small_encoder(CLASSES)[0], temperature)

@@ -1,5 +1,9 @@
 """Training on soft labels: the step is right, the sound is heard, rows keep their order, wrong input is refused."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -20,9 +24,14 @@ from dime_hf.augment.on_the_fly import OnTheFly
 from dime_hf.augment.operations import OPERATIONS, Operation, Utterance
 from dime_hf.columns import SAMPLING_RATE
 from dime_hf.corpora import toy
+from dime_hf.corpora.iemocap import FOUR_CLASSES
+from dime_hf.corpora.labels import LabelSet
+from dime_hf.corpora.toy_speech import INVENTORY, ToySpeaker, utter
 from dime_hf.distribution import js_divergence, kl_divergence
 from dime_hf.errors import AudioError, ColumnError, DistributionError
 from dime_hf.modeling import small_encoder
+from dime_hf.score import score
+from tests.places import ROOT
 
 CLASSES = ("angry", "happy", "neutral", "sad")
 EXTRACTOR = Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True)
@@ -55,6 +64,14 @@ def tiny_encoder(classes=CLASSES, dropout=0.0):
     return Wav2Vec2ForSequenceClassification(config)
 
 
+def half_seconds(utterances=8):
+    """Utterances of toy speech, cut to half a second."""
+    rows = toy.school(utterances=utterances)
+    half = [audio.encode_wav(audio.read(cell)[: SAMPLING_RATE // 2]) for cell in rows[columns.AUDIO]]
+    cells = [{"bytes": sound, "path": None} for sound in half]
+    return rows.remove_columns(columns.AUDIO).add_column(columns.AUDIO, cells)
+
+
 @pytest.fixture(scope="module")
 def rows():
     """16 utterances of toy speech, of 8 lengths, with their votes."""
@@ -62,14 +79,8 @@ def rows():
 
 
 @pytest.fixture(scope="module")
-def equal_rows(rows):
-    """The first 8 of them, cut to half a second."""
-    half = [audio.encode_wav(audio.read(cell)[: SAMPLING_RATE // 2]) for cell in rows[columns.AUDIO][:8]]
-    return (
-        rows.select(range(8))
-        .remove_columns(columns.AUDIO)
-        .add_column(columns.AUDIO, [{"bytes": sound, "path": None} for sound in half])
-    )
+def equal_rows():
+    return half_seconds()
 
 
 @pytest.fixture
@@ -98,6 +109,19 @@ def train(tmp_path):
         )
 
     return make
+
+
+def truths(school):
+    """The distributions that the votes of `toy.school` were drawn from."""
+    label_set = LabelSet.of(FOUR_CLASSES, INVENTORY)
+    found = []
+    for n, (name, cell) in enumerate(zip(school[columns.ID], school[columns.AUDIO], strict=True)):
+        speaker = ToySpeaker.draw(name.split("_")[0], "Female" if int(name[6:8]) % 2 else "Male", 0)
+        utterance = utter(speaker, np.random.default_rng([0, int(name.split("_")[1])]))
+        if n == 0:  # the same utterance
+            np.testing.assert_allclose(audio.read(cell), utterance.samples, atol=1e-4)
+        found.append(toy._inside(utterance.truth, label_set))
+    return np.array(found)
 
 
 def replaced(dataset, column, values):
@@ -133,6 +157,29 @@ def test_four_small_batches_make_the_same_step_as_a_large_one(loss, equal_rows, 
     assert not torch.equal(steps[8][0]["classifier.weight"], tiny_encoder().classifier.weight)
 
 
+@pytest.mark.parametrize(
+    "loss",
+    ["emd2", "sinkhorn", "dirichlet_multinomial", "dirichlet_prior", "evidential", "focal", "balanced_softmax",
+     "0.7*kl + 0.3*emd2"],
+)  # fmt: skip
+def test_every_loss_is_fitted_fed_and_lowered(loss, equal_rows, train):
+    """A loss gets what it needs of the training set and of a batch; predictions are what it takes for the votes."""
+    trainer = train(
+        equal_rows, loss=loss, max_steps=12, learning_rate=0.02, logging_steps=1, per_device_train_batch_size=8
+    )
+    trainer.train()
+    steps = [log["loss"] for log in trainer.state.log_history if "loss" in log]
+    assert steps[-1] < steps[0]
+    logits = torch.as_tensor(np.asarray(trainer.predict(equal_rows).predictions), dtype=torch.float64)
+    expected = torch.softmax(trainer.loss.vote_logits(logits), -1).numpy()
+    np.testing.assert_allclose(trainer.predict_distributions(equal_rows), expected, atol=1e-6)
+    moved = not np.allclose(expected, torch.softmax(logits, -1).numpy())
+    assert moved == (loss in ("balanced_softmax", "evidential"))
+    if moved:
+        with pytest.raises(ValueError, match="no temperature can be folded"):
+            trainer.fold_temperature(equal_rows)
+
+
 @pytest.mark.parametrize(("loss", "bits"), [("kl", kl_divergence), ("js", js_divergence)])
 def test_evaluation_loss_is_the_divergence_from_the_predicted_distributions(loss, bits, rows, train):
     trainer = train(eval_dataset=rows, loss=loss, per_device_eval_batch_size=5)  # the last batch is smaller
@@ -166,6 +213,13 @@ def test_training_hears_the_sound_and_beats_a_constant_on_speakers_it_never_hear
     assert ((predicted - votes) ** 2).sum(-1).mean() < 0.8 * ((constant - votes) ** 2).sum(-1).mean()
     assert js_divergence(votes, predicted).mean() < 0.8 * js_divergence(votes, constant).mean()
 
+    table = trainer.score_table(unseen)
+    model, control = (row.scores["squared_score"].estimate for row in table.rows)
+    known = score(truths(unseen), unseen[columns.VOTE_COUNTS])["squared_score"]
+    assert table.rows[0].against_control.p_value < 0.05  # of four speakers
+    assert control - model > 0.2 * (control - known)  # a quarter of the way: the school is small
+    assert model > known
+
     shuffled = replaced(unseen, columns.AUDIO, unseen[columns.AUDIO][1:] + unseen[columns.AUDIO][:1])
     assert trainer.evaluate(shuffled)["eval_loss"] > 1.5 * trainer.evaluate(unseen)["eval_loss"]
 
@@ -180,6 +234,23 @@ def test_resumed_training_reaches_the_same_weights(rows, train):
     interrupted = train(rows, tiny_encoder(dropout=0.3), "interrupted", **settings | {"max_steps": 3})
     interrupted.train()
     assert not torch.equal(weights(interrupted)["classifier.weight"], weights(whole)["classifier.weight"])
+
+
+def test_two_processes_make_the_same_steps_as_one(tmp_path):
+    from tests.two_processes import main  # which imports this module
+
+    main(str(tmp_path / "1.pt"), processes=1)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command = [*launch, "-m", "tests.two_processes", str(tmp_path / "2.pt"), "2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = {n: torch.load(tmp_path / f"{n}.pt", weights_only=False) for n in (1, 2)}
+    torch.testing.assert_close(found[2]["weights"], found[1]["weights"], rtol=1e-4, atol=1e-6)
+    assert not torch.equal(found[1]["weights"]["classifier.weight"], tiny_encoder().classifier.weight)
+    np.testing.assert_allclose(found[2]["predicted"], found[1]["predicted"], atol=1e-5)
+    for name in ("eval_loss", "eval_squared_score", "eval_n"):
+        assert found[2]["scores"][name] == pytest.approx(found[1]["scores"][name], rel=1e-4)
 
 
 def test_saved_model_is_a_pipeline_with_the_same_probabilities(rows, train, tmp_path):
@@ -314,6 +385,8 @@ def test_wrong_options_are_refused(rows, train, tmp_path):
         train(rows, loss="lk")
     with pytest.raises(ValueError, match="`remove_unused_columns=True` would take the audio"):
         train(rows, remove_unused_columns=True)
+    with pytest.raises(ValueError, match="`class_weights`: class weights in the loss.*move its optimum"):
+        SoftLabelTrainer(tiny_encoder(), train().args, processing_class=EXTRACTOR, class_weights=[1.0, 2.0, 1.0, 1.0])
     with pytest.raises(ValueError, match="`compute_loss_func` is scaled otherwise"):
         train(rows, compute_loss_func=print)
     with pytest.raises(ValueError, match="`processing_class` must be the model's feature extractor.*it is None"):
@@ -332,7 +405,8 @@ def test_config_changes_few_defaults_and_reads_from_a_command_line(tmp_path):
     assert "secret" not in repr(config)
     plain, ours = TrainingArguments(str(tmp_path)).to_dict(), SoftLabelConfig(str(tmp_path)).to_dict()
     changed = {name for name in ours if name not in plain or ours[name] != plain[name]}
-    expected = {"loss", "augment", "augment_share", "remove_unused_columns", "label_names", "length_column_name"}
+    ours_alone = {"loss", "loss_settings", "augment", "augment_share"}
+    expected = ours_alone | {"remove_unused_columns", "label_names", "length_column_name"}
     assert changed - {"dataloader_pin_memory"} == expected
 
 

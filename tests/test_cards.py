@@ -1,0 +1,137 @@
+"""Model cards: the scores with their control and the truth, whose votes were learnt, and how to use the model."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from huggingface_hub import ModelCard
+
+from dime_hf import SoftLabelConfig, SoftLabelTrainer, hold_out_votes
+from dime_hf.columns import PARENTS, REFERENCE_COUNTS, SOFT_LABEL_SOURCE
+from dime_hf.corpora.folder import TOY_LICENCE
+from dime_hf.corpora.policy import TALLY_LINE, Tally
+from dime_hf.errors import LeakageError
+from tests.places import ROOT
+from tests.test_hub import hub  # noqa: F401
+from tests.test_trainer import EXTRACTOR, tiny_encoder
+
+SCRIPT = """
+import sys
+import dime_hf
+from dime_hf import hold_out_votes
+from huggingface_hub import ModelCard
+from tests.test_cards import trainer_of
+
+root, repo, folder = sys.argv[1:]
+fold = dime_hf.load_dataset("iemocap", data_dir=root, fold=1)
+trainer = trainer_of(fold["train"], hold_out_votes(fold["test"], keep=1), folder, hub_model_id=repo)
+trainer.push_to_hub(license="apache-2.0")
+print(ModelCard.load(repo).content)
+"""
+
+
+def trainer_of(training, evaluation, folder, model=None, **settings):
+    args = SoftLabelConfig(str(folder), disable_tqdm=True, use_cpu=True, **settings)
+    return SoftLabelTrainer(
+        model or tiny_encoder(), args, train_dataset=training, eval_dataset=evaluation, processing_class=EXTRACTOR
+    )
+
+
+@pytest.fixture(scope="module")
+def judged(toy_fold):
+    return hold_out_votes(toy_fold["test"], keep=1)
+
+
+def written(trainer, **facts):
+    trainer.create_model_card(**facts)
+    return ModelCard.load(f"{trainer.args.output_dir}/README.md")
+
+
+def test_a_card_carries_scores_control_truth_and_provenance(toy_fold, judged, tmp_path):
+    trainer = trainer_of(toy_fold["train"], judged, tmp_path)
+    table = trainer.score_table(judged)
+    assert [row.name for row in table.rows] == ["model", "mean label"]
+    assert table.truth
+    card = written(trainer, scores=table, model_name="tiny", license="apache-2.0")
+    assert str(table) in card.text
+    assert "control: mean label" in card.text
+    assert "(truth)" in card.text
+    assert "clustered by speaker" in card.text
+    assert "angry, happy, neutral, sad" in card.text
+    assert "top_k=None" in card.text
+    assert f"| human | {len(toy_fold['train'])} |" in card.text
+    assert "No row was made by augmentation" in card.text
+    assert TOY_LICENCE in card.text
+    line = next(line for line in card.text.splitlines() if line.startswith("Vote policy and label set: "))
+    assert TALLY_LINE + line.split("`")[1] == Tally.read(toy_fold["train"]).describe()
+    assert "## Training procedure" in card.text
+    assert "learning_rate" in card.text
+
+
+def test_a_cards_head_is_valid_and_holds_the_scores(toy_fold, judged, tmp_path):
+    trainer = trainer_of(toy_fold["train"], judged, tmp_path)
+    table = trainer.score_table(judged)
+    data = written(trainer, scores=table, model_name="tiny").data
+    assert (data.license, data.pipeline_tag, data.library_name) == ("other", "audio-classification", "transformers")
+    assert {"dime_hf", "soft-labels"} <= set(data.tags)
+    found = {result.metric_name: result.metric_value for result in data.eval_results}
+    assert found == {name: pytest.approx(one.estimate, abs=1e-6) for name, one in table.rows[0].scores.items()}
+    assert {result.dataset_name for result in data.eval_results} == {table.reference}
+    json.dumps(data.to_dict())
+
+
+def test_a_card_tells_synthetic_labels_and_augmented_rows(toy_fold, judged, tmp_path):
+    train = toy_fold["train"]
+    sources = ["human"] * 5 + ["fitted(kappa=2.0)"] * (len(train) - 5)
+    mixed = train.remove_columns(SOFT_LABEL_SOURCE).add_column(SOFT_LABEL_SOURCE, sources)
+    mixed = mixed.add_column(PARENTS, [["a", "b"]] * 3 + [[]] * (len(train) - 4) + [None])
+    text = written(trainer_of(mixed, judged, tmp_path)).text
+    assert f"| fitted(kappa=2.0) | {len(train) - 5} |\n| human | 5 |" in text
+    assert "3 of the rows were made by DiME-Aug" in text
+    assert "Not scored: no scores were given." in text
+
+
+def test_a_folded_temperature_is_fitted_to_votes_and_told(toy_fold, judged, tmp_path):
+    trainer = trainer_of(toy_fold["train"], judged, tmp_path, tiny_encoder())
+    trainer.model.classifier.weight.data.mul_(30)  # so that it says more than the same of every sound
+    before = trainer.evaluate()
+    found = trainer.fold_temperature(judged)
+    after = trainer.evaluate()
+    assert abs(found - 1) > 0.1
+    assert after["eval_log_likelihood"] > before["eval_log_likelihood"]
+    assert trainer.fold_temperature(judged) == pytest.approx(1, abs=1e-3)
+    assert f"A temperature of {trainer.model.config.vote_temperature:.4g}" in written(trainer).text
+
+
+def test_labels_of_synthetic_votes_judge_nothing(toy_fold, judged, tmp_path):
+    moving = judged.remove_columns([REFERENCE_COUNTS, SOFT_LABEL_SOURCE])
+    moving = moving.add_column(SOFT_LABEL_SOURCE, ["fitted"] * len(moving))
+    trainer = trainer_of(toy_fold["train"], moving, tmp_path)
+    with pytest.raises(LeakageError, match="labels of synthetic votes"):
+        trainer.score_table(moving)
+    assert "labels of synthetic votes" in trainer._scores_for_card()
+    assert trainer_of(toy_fold["train"], None, tmp_path)._scores_for_card() == "there was no evaluation set with votes"
+
+
+def test_pushing_scores_the_evaluation_set(hub, toy_root, tmp_path):  # noqa: F811
+    environment = os.environ | {
+        "HF_ENDPOINT": hub.url,
+        "HF_TOKEN": "hf_of_a_test",
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_OFFLINE": "0",
+        "HF_DATASETS_OFFLINE": "0",
+        "PYTHONPATH": str(ROOT),
+    }
+    command = [sys.executable, "-c", SCRIPT, str(toy_root), "tester/tiny", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Against votes of held-out humans" in done.stdout
+    assert "license: apache-2.0" in done.stdout
+    assert 'model="tester/tiny", top_k=None' in done.stdout
+    repo = hub.repos["models", "tester/tiny"]
+    files = repo["commits"][repo["refs"]["main"]]["files"]
+    assert {"README.md", "model.safetensors", "preprocessor_config.json"} <= set(files)
+    assert "hf_of_a_test" not in done.stdout + done.stderr
