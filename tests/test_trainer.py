@@ -405,7 +405,7 @@ def test_config_changes_few_defaults_and_reads_from_a_command_line(tmp_path):
     assert "secret" not in repr(config)
     plain, ours = TrainingArguments(str(tmp_path)).to_dict(), SoftLabelConfig(str(tmp_path)).to_dict()
     changed = {name for name in ours if name not in plain or ours[name] != plain[name]}
-    ours_alone = {"loss", "loss_settings", "augment", "augment_share"}
+    ours_alone = {"loss", "loss_settings", "augment", "augment_share", "feature_mix"}
     expected = ours_alone | {"remove_unused_columns", "label_names", "length_column_name"}
     assert changed - {"dataloader_pin_memory"} == expected
 

@@ -22,6 +22,7 @@ class SoftLabelConfig(TrainingArguments):
     """`TrainingArguments` for soft labels; `loss`, of `dime_hf.losses`, is made with `loss_settings`.
 
     `augment` names an operation of DiME-Aug, such as "perturb", that is drawn anew for each row and epoch of training.
+    `feature_mix` mixes features of so many rows with another's, inside the model.
 
     Changed defaults: `remove_unused_columns=False` (the collator reads the audio column), `label_names=["labels"]`
     (or `compute_metrics` is never called), `length_column_name="duration"` (for `train_sampling_strategy`), no pinned
@@ -41,6 +42,9 @@ class SoftLabelConfig(TrainingArguments):
     )
     augment_share: float = dataclasses.field(
         default=1.0, metadata={"help": "Share of the rows that `augment` changes."}
+    )
+    feature_mix: float = dataclasses.field(
+        default=0.0, metadata={"help": "Share of training rows whose features are mixed with another row's."}
     )
     remove_unused_columns: bool = dataclasses.field(
         default=False, metadata={"help": "Keep it False: the collator reads the audio column."}
@@ -65,6 +69,8 @@ class SoftLabelConfig(TrainingArguments):
                 f"`label_smoothing_factor` is {self.label_smoothing_factor}, but it smooths class indices and these "
                 "labels are distributions: leave it 0, and pool with a prior (`dime_hf.pool`) for smoother soft labels"
             )
+        if not 0 <= self.feature_mix <= 1:
+            raise ValueError(f"`feature_mix` must lie in [0, 1], not {self.feature_mix}")
         if self.remove_unused_columns:
             raise ValueError("`remove_unused_columns=True` would take the audio from the collator: leave it False")
         # A DataLoader warns where there is nothing to pin memory for: https://github.com/pytorch/pytorch/pull/146821

@@ -26,6 +26,7 @@ from dime_hf.trainer import evaluation
 from dime_hf.trainer.checks import by_name, check_dataset, check_options, feature_extractor, is_several
 from dime_hf.trainer.collator import LABELS, SoftLabelCollator
 from dime_hf.trainer.config import BEST, SoftLabelConfig
+from dime_hf.trainer.feature_mix import Pairs, find_projection, mixed
 
 MODEL, CONTROL = "model", "mean label"  # rows of the score table
 
@@ -86,6 +87,11 @@ class SoftLabelTrainer(Trainer):
         if self.training_collator is not None:
             self.add_callback(_Epochs(self.training_collator))
         self._scored: Any = None
+        self._micro = (-1, 0)  # step, and micro-batch within it
+        if args.feature_mix:
+            find_projection(self.model)  # type: ignore[arg-type]
+            if self.needs:
+                raise ValueError(f"`feature_mix` mixes soft labels, but `loss` {args.loss!r} needs {self.needs}")
         if not args.batch_eval_metrics:
             self.compute_metrics = _Scores(self, self.compute_metrics)
         if is_several(eval_dataset) and args.metric_for_best_model == BEST:
@@ -109,9 +115,23 @@ class SoftLabelTrainer(Trainer):
                 raise ColumnError(f"`data_collator` gave no {name!r}, but {sorted(inputs)}")
         labels = inputs.pop(LABELS)
         needed = {name: inputs.pop(name) for name in self.needs}
-        outputs = model(**inputs)
+        if self.args.feature_mix and model.training:
+            pairs = Pairs.draw(len(labels), self.args.feature_mix, self._mixing_seed())
+            labels = pairs.mix(labels)
+            with mixed(model, inputs, pairs) as changed:
+                outputs = model(**changed)
+        else:
+            outputs = model(**inputs)
         loss = self.loss(outputs["logits"], labels, **needed)
         return (loss, outputs) if return_outputs else loss
+
+    def _mixing_seed(self) -> int:
+        """A number of its own for each micro-batch, the same in a run that is resumed."""
+        step = self.state.global_step
+        self._micro = (step, self._micro[1] + 1 if self._micro[0] == step else 0)
+        return int(
+            np.random.SeedSequence([self.args.seed, *self._micro, self.args.process_index]).generate_state(1)[0]
+        )
 
     def get_train_dataloader(self) -> Any:
         """Return the `DataLoader` of training, the only one that augments."""
