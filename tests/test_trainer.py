@@ -461,7 +461,7 @@ def test_sounds_are_changed_anew_in_each_epoch(workers, equal_rows, train, monke
 
 def test_evaluation_is_never_augmented(equal_rows, train, monkeypatch):
     monkeypatch.setitem(OPERATIONS, "fainter", Fainter())
-    trainer = train(equal_rows, augment="fainter", eval_dataset=equal_rows)
+    trainer = train(equal_rows, augment="fainter", eval_dataset=equal_rows, num_train_epochs=2)
     loaders = [
         trainer.get_eval_dataloader(),
         trainer.get_eval_dataloader(equal_rows),

@@ -33,8 +33,9 @@ class TuningConfig(SoftLabelConfig):
 
     `head="options"` fits the probabilities of the answer options, with no new weights; `"classifier"` is the paper's.
     `tune_encoder` puts LoRA into the audio encoder, too. Changed defaults: learning rate 2e-4, cosine after a warm-up
-    of 5 %. The frozen weights are as the annotator loads them: `dtype="bfloat16"`, or `quantization="4bit"` (QLoRA,
-    by bitsandbytes on a GPU; never run here). LoRA's are float32.
+    of 5 %, and the best model is that of the least evaluation loss. The frozen weights are as the annotator loads
+    them: `dtype="bfloat16"`, or `quantization="4bit"` (QLoRA, by bitsandbytes on a GPU; never run here). LoRA's are
+    float32.
     """
 
     head: str = dataclasses.field(default="options", metadata={"help": f"One of {', '.join(HEADS)}."})
@@ -47,7 +48,11 @@ class TuningConfig(SoftLabelConfig):
     warmup_steps: float = dataclasses.field(default=0.05, metadata={"help": "Warm-up: share of the steps, or steps."})
 
     def __post_init__(self) -> None:
+        if self.eval_strategy != "no" and self.metric_for_best_model is None:
+            self.metric_for_best_model, self.greater_is_better = "loss", False  # all that evaluation by question gives
         super().__post_init__()
+        if self.augment is not None or self.feature_mix:
+            raise ValueError("`augment` and `feature_mix` are for speech encoders: give `tune` augmented utterances")
         if self.head not in HEADS:
             raise ValueError(f"`head` is {self.head!r}, which is no head.{did_you_mean(str(self.head), HEADS)}")
         if not hasattr(self, "activation_checkpointing_kwargs") and self.gradient_checkpointing_kwargs is None:
