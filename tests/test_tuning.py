@@ -401,6 +401,10 @@ def test_what_cannot_be_tuned(base, tuned, train, tmp_path):
         make_trainer(asking(base, strategy=Paper()), train, config(tmp_path))
     with pytest.raises(AnnotationError, match="give both the same label set"):
         make_trainer(dataclasses.replace(asking(base), label_set=CLASSES[::-1]), train, config(tmp_path))
+    with pytest.raises(ValueError, match="needs \\('vote_counts',\\)"):
+        make_trainer(asking(base), train, config(tmp_path, loss="dirichlet_multinomial"))
+    focal = make_trainer(asking(base), train, config(tmp_path, loss="focal", loss_settings={"gamma": 0.5}))
+    assert focal.loss.gamma == 0.5
     lacking = train.map(lambda row, n: {"soft_label": None if n == 2 else row["soft_label"]}, with_indices=True)
     with pytest.raises(DistributionError, match="`train` has 1 utterances without a soft label"):
         make_trainer(asking(base), lacking, config(tmp_path))

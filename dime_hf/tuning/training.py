@@ -18,7 +18,6 @@ from dime_hf.annotate.audio_lm import AudioLMAnnotator
 from dime_hf.annotate.checkpoints import AudioLM
 from dime_hf.annotate.scoring import option_tokens
 from dime_hf.errors import AnnotationError, LeakageError
-from dime_hf.losses import get_loss
 from dime_hf.tuning.adapters import adapt, save_adapter
 from dime_hf.tuning.card import adapter_card
 from dime_hf.tuning.config import TuningConfig
@@ -58,7 +57,9 @@ class TuningTrainer(Trainer):
         )
         # Our loss is the mean of a micro-batch: https://github.com/huggingface/transformers/issues/47688
         self.model_accepts_loss_kwargs = False
-        self.loss = get_loss(args.loss)
+        self.loss = args.get_loss()
+        if needs := getattr(self.loss, "needs", ()):
+            raise ValueError(f"`loss` {args.loss!r} needs {needs}, which questions to an audio LM do not have yet")
         self.annotator, self.tuned_on = annotator, frozenset(tuned_on)
 
     def compute_loss(
