@@ -108,7 +108,7 @@ def librosa_statistics(samples: np.ndarray) -> np.ndarray:
     frames = np.concatenate(
         [
             librosa.feature.mfcc(y=samples, sr=SAMPLING_RATE, n_mfcc=13),
-            librosa.feature.chroma_stft(y=samples, sr=SAMPLING_RATE, tuning=0.0),
+            librosa.feature.chroma_stft(y=samples, sr=SAMPLING_RATE),
             librosa.feature.spectral_contrast(y=samples, sr=SAMPLING_RATE),
             librosa.feature.zero_crossing_rate(y=samples),
             librosa.feature.spectral_rolloff(y=samples, sr=SAMPLING_RATE),
