@@ -74,8 +74,8 @@ def encode_wav(samples: NDArray[np.float32], sampling_rate: int = SAMPLING_RATE)
 
 def encode_float_wav(samples: NDArray[np.float32], sampling_rate: int = SAMPLING_RATE) -> bytes:
     """Return mono samples (samples,) as the bytes of a wav file that holds them to the bit, and no time of day."""
-    content = np.asarray(samples, dtype="<f4").tobytes()
-    return _float_wav_header(len(content), sampling_rate) + content
+    content = np.ascontiguousarray(samples, dtype="<f4")
+    return b"".join((_float_wav_header(content.nbytes, sampling_rate), content.data))
 
 
 def _float_wav_header(size: int, rate: int) -> bytes:

@@ -20,7 +20,7 @@ from dime_hf.columns import AUDIO, AUGMENTATION, ID, PARENT_WEIGHTS, PARENTS, SO
 from dime_hf.errors import PlanError
 from dime_hf.stage import Batch, add_columns, beside, new_columns, undecoded
 
-BATCH = 32  # utterances that are made before they are written
+BATCH = 64  # utterances that are made before they are written
 
 
 def augment(

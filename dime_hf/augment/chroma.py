@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,24 +16,33 @@ LOWEST, HIGHEST = 150.0, 4000.0  # Hz, between which pitches are looked for
 THRESHOLD = 0.1  # of a frame's loudest frequency, below which nothing is a pitch
 
 
-def chroma(power: Spectra) -> Spectra:
-    """Return the energy of pitch classes (F, 12), the loudest of each frame 1, of power spectra (F, bins)."""
-    energy = power @ _filters(2 * (power.shape[1] - 1), tuning(power))
+def chroma(power: Spectra, clips: Sequence[slice]) -> Spectra:
+    """Return the energy of pitch classes (F, 12), the loudest of each frame 1, of power spectra (F, bins).
+
+    Each clip has its own tuning; frames of no clip have no energy.
+    """
+    energy = np.zeros((len(power), 12), np.float32)
+    for clip, tuning in zip(clips, tunings(power, clips), strict=True):
+        np.matmul(power[clip], _filters(2 * (power.shape[1] - 1), tuning), out=energy[clip])
     loudest = energy.max(1, keepdims=True)
     return energy / np.where(loudest > np.finfo(np.float32).tiny, loudest, 1)
 
 
-def tuning(power: Spectra) -> float:
-    """Return by what fraction of a semitone, in [-.5, .5), the louder half of the peaks of spectra are off A440."""
+def tunings(power: Spectra, clips: Sequence[slice]) -> list[float]:
+    """Return by what part of a semitone, in [-.5, .5), the louder half of the peaks of each clip is off A440."""
     import librosa
 
-    pitches, loudness = _peaks(power)
-    pitches = pitches[loudness >= np.median(loudness)] if len(pitches) else pitches
-    return float(librosa.pitch_tuning(pitches)) if len(pitches) else 0.0
+    frames, pitches, loudness = _peaks(power)
+    found = []
+    for clip in clips:
+        mine = slice(*np.searchsorted(frames, (clip.start, clip.stop)))
+        loud = pitches[mine][loudness[mine] >= np.median(loudness[mine])] if mine.stop > mine.start else ()
+        found.append(float(librosa.pitch_tuning(loud)) if len(loud) else 0.0)
+    return found
 
 
-def _peaks(power: Spectra) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Frequencies in Hz and heights (P,) of the peaks of all frames, by a parabola through each and its neighbours."""
+def _peaks(power: Spectra) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+    """Frames, frequencies in Hz and heights (P,) of all peaks, by a parabola through each and its neighbours."""
     width = SAMPLING_RATE / (2 * (power.shape[1] - 1))  # Hz from one frequency to the next
     low, high = int(np.ceil(LOWEST / width)), int(np.ceil(min(HIGHEST / width, power.shape[1] - 1)))
     loud = power[:, low:high] > np.float32(THRESHOLD) * power.max(1, keepdims=True)
@@ -40,11 +50,11 @@ def _peaks(power: Spectra) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     places += low
     here, before, after = (power[frames, places + step] for step in (0, -1, 1))
     peaks = (here > before) & (here >= after)
-    places, here, before, after = (values[peaks] for values in (places, here, before, after))
+    frames, places, here, before, after = (values[peaks] for values in (frames, places, here, before, after))
     curvature, slope = after + before - 2 * here, (after - before) / 2
     inside = np.abs(slope) < np.abs(curvature)  # else the summit lies beyond a neighbour
     shift = np.divide(-slope, curvature, out=np.zeros_like(here), where=inside)
-    return ((places + shift) * width).astype(np.float32), here + slope * shift / 2
+    return frames, ((places + shift) * width).astype(np.float32), here + slope * shift / 2
 
 
 @functools.cache

@@ -28,7 +28,6 @@ MELS, MFCC = 128, 13
 MEL_BLOCK = 16  # filters that are multiplied together: each is zero for most frequencies
 CONTRAST_START, CONTRAST_OCTAVES, CONTRAST_QUANTILE = 200.0, 6, 0.02
 ROLL_OFF = 0.85
-ROLL_OFF_BAND = 32  # frequencies that are summed up before one among them is looked for
 LEAST_POWER, DYNAMIC_RANGE = 1e-10, 80.0  # what librosa takes for silence, and decibels below a clip's loudest value
 LEAST_CROSSING = 1e-10  # samples nearer to zero are zero
 
@@ -40,8 +39,20 @@ def audio_statistics(clips: Sequence[NDArray[np.float32]]) -> Array:
     joined to one signal, whose frames are described together: few long sums let threads work side by side.
     """
     signal = _Signal.joined(clips)
-    frames = _Frames(*_spectral(signal.samples), _crossing_rate(signal), _loudness(signal.samples))
-    return np.array([_over_clip(frames, place) for place in signal.frames])
+    power, peaks, valleys, roll_off, centroid = _spectral(signal.samples)
+    values = np.column_stack(
+        [
+            _decibels(_mel(power), signal) @ _bank().cosines,
+            chroma(power, signal.frames),
+            _decibels(peaks, signal) - _decibels(valleys, signal),
+            _crossing_rate(signal),
+            roll_off,
+            centroid,
+            _loudness(signal.samples),
+        ]
+    )
+    means = signal.mean(values)
+    return np.hstack([means, np.sqrt(signal.mean(np.square(values - means[signal.clip_of])))])
 
 
 def prepare() -> None:
@@ -53,53 +64,36 @@ def prepare() -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Signal:
-    """Clips joined: each with half a frame of silence before it, and as much behind it as its last frame needs."""
+    """Clips joined: each with half a frame of silence before it, and as much behind it as its last frame needs.
+
+    Frames begin every `HOP` samples; those that reach from one clip into the next belong to none.
+    """
 
     samples: Array  # (hops * HOP,), in double precision: valleys lie a million times below peaks
     clips: list[slice]  # of samples
-    frames: list[slice]  # of the frames that begin with each hop; some between them reach from a clip into the next
+    frames: list[slice]  # of each clip
+    clip_of: NDArray[np.int64]  # (F,): of each frame
 
     @classmethod
     def joined(cls, clips: Sequence[NDArray[np.float32]]) -> _Signal:
         hops = [len(clip) // HOP + FRAME // HOP for clip in clips]
-        begins = np.cumsum([0, *hops])
+        begins, overlap = np.cumsum([0, *hops]), FRAME // HOP - 1
         first = begins * HOP + FRAME // 2
         places = [slice(start, start + len(clip)) for start, clip in zip(first, clips, strict=False)]
         samples = np.zeros(begins[-1] * HOP)
         for place, clip in zip(places, clips, strict=True):
             samples[place] = clip
-        overlap = FRAME // HOP - 1
-        return cls(samples, places, [slice(*ends) for ends in zip(begins, begins[1:] - overlap, strict=False)])
+        frames = [slice(*ends) for ends in zip(begins, begins[1:] - overlap, strict=False)]
+        return cls(samples, places, frames, np.repeat(np.arange(len(clips)), hops)[: begins[-1] - overlap])
 
+    def over(self, sum_up: np.ufunc, values: NDArray[Any]) -> NDArray[Any]:
+        """Sums (N, ...), or maxima, over the frames of each clip of `values` (F, ...)."""
+        bounds = [bound for place in self.frames for bound in (place.start, place.stop)]
+        return sum_up.reduceat(values, bounds[:-1])[::2]
 
-@dataclasses.dataclass(frozen=True)
-class _Frames:
-    """What is known of every frame of a signal."""
-
-    power: Spectra  # (F, BINS)
-    peaks: Spectra  # (F, 7): means of the loudest magnitudes of each octave, and of the faintest
-    valleys: Spectra
-    roll_off: Array  # (F,) in Hz
-    centroid: Array
-    crossing_rate: Array
-    loudness: Array
-
-
-def _over_clip(frames: _Frames, clip: slice) -> Array:
-    """Means, then standard deviations (72,), over the frames of one clip."""
-    power = frames.power[clip]
-    values = np.column_stack(
-        [
-            _decibels(_mel(power)) @ _bank().cosines,
-            chroma(power),
-            _decibels(frames.peaks[clip]) - _decibels(frames.valleys[clip]),
-            frames.crossing_rate[clip],
-            frames.roll_off[clip],
-            frames.centroid[clip],
-            frames.loudness[clip],
-        ]
-    ).T
-    return np.concatenate([values.mean(1), values.std(1)])
+    def mean(self, values: Array) -> Array:
+        """Means (N, D) over the frames of each clip of `values` (F, D)."""
+        return self.over(np.add, values) / [[place.stop - place.start] for place in self.frames]
 
 
 def _spectral(samples: Array) -> tuple[Spectra, Spectra, Spectra, Array, Array]:
@@ -162,21 +156,15 @@ def _crossing_rate(signal: _Signal) -> Array:
         negative[clip.stop : clip.stop + FRAME // 2] = negative[clip.stop - 1]
     crossings = np.zeros(negative.shape, np.uint8)
     np.not_equal(negative[1:], negative[:-1], out=crossings[1:].view(bool))
-    crossings = crossings.reshape(-1, HOP)
-    counts = _over_frames(crossings.sum(1, dtype=np.int32))
-    return (counts - crossings[: len(counts), 0]) / FRAME  # what comes before a frame is none of its crossings
+    of_hop = crossings.reshape(-1, HOP)
+    counts = _over_frames(of_hop.sum(1, dtype=np.int32))
+    return (counts - of_hop[: len(counts), 0]) / FRAME  # what comes before a frame is none of its crossings
 
 
 def _roll_off(magnitude: Spectra) -> Array:
-    """Frequency (F,) below which lies 85 % of the sum of magnitudes: its band first, then its place in the band."""
-    rows, last = np.arange(len(magnitude)), BINS // ROLL_OFF_BAND
-    below = np.cumsum(np.add.reduceat(magnitude, range(0, BINS, ROLL_OFF_BAND), axis=1), axis=1)
-    wanted = ROLL_OFF * below[:, -1:]
-    band = (below < wanted).sum(1)
-    within = np.minimum(band, last - 1)[:, None] * ROLL_OFF_BAND + np.arange(ROLL_OFF_BAND)
-    total = np.cumsum(magnitude[rows[:, None], within], axis=1)
-    total += np.where(within[:, :1] > 0, below[rows, within[:, 0] // ROLL_OFF_BAND - 1][:, None], 0)
-    return _bank().frequencies[np.where(band < last, within[rows, (total >= wanted).argmax(1)], BINS - 1)]
+    """Frequency (F,) below which lies 85 % of the sum of magnitudes, added up one by one, as librosa does."""
+    total = np.cumsum(magnitude, axis=1)
+    return _bank().frequencies[(total >= ROLL_OFF * total[:, -1:]).argmax(1)]
 
 
 def _centroid(magnitude: Spectra) -> Array:
@@ -189,9 +177,10 @@ def _loudness(samples: Array) -> Array:
     return np.sqrt(_over_frames(np.einsum("ht,ht->h", hops, hops)) / FRAME)
 
 
-def _decibels(power: Spectra) -> Spectra:
+def _decibels(power: Spectra, signal: _Signal) -> Spectra:
     decibels = 10 * np.log10(np.maximum(power, LEAST_POWER))
-    return np.maximum(decibels, decibels.max() - DYNAMIC_RANGE)
+    loudest = signal.over(np.maximum, decibels.max(1))
+    return np.maximum(decibels, (loudest - DYNAMIC_RANGE)[signal.clip_of, None])
 
 
 @dataclasses.dataclass(frozen=True)

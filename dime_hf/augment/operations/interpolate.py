@@ -41,4 +41,4 @@ class Interpolate(Operation):
         first, second = parents
         length, weight = min(len(first.samples), len(second.samples)), self._weight(parameters)
         samples = (1 - weight) * first.samples[:length] + weight * second.samples[:length]
-        return Utterance(samples.astype(np.float32), (first if weight < 0.5 else second).text)
+        return Utterance(samples.astype(np.float32, copy=False), (first if weight < 0.5 else second).text)
