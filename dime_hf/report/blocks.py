@@ -94,7 +94,8 @@ def number(value: Any, digits: int = 3, sign: bool = False) -> Value:
     """A number with so many digits after the point; a dash for None and for what is not finite."""
     if value is None or not math.isfinite(value):
         return Value(NONE)
-    return Value(f"{value:{'+' if sign else ''},.{digits}f}".replace("-", MINUS))
+    shown = f"{round(value, digits) + 0.0:{'+' if sign else ''},.{digits}f}"  # + 0.0: no minus before a zero
+    return Value(shown.replace("-", MINUS))
 
 
 def count(value: float) -> Value:

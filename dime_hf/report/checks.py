@@ -8,8 +8,21 @@ from typing import Any
 import numpy as np
 
 from dime_hf.evidence import Interval
-from dime_hf.report.blocks import Block, Cell, Figure, Printed, Section, Table, Text, Value, chance, count, estimate
-from dime_hf.report.blocks import number, percent
+from dime_hf.report.blocks import (
+    Block,
+    Cell,
+    Figure,
+    Printed,
+    Section,
+    Table,
+    Text,
+    Value,
+    chance,
+    count,
+    estimate,
+    number,
+    percent,
+)
 from dime_hf.report.figures import draw
 from dime_hf.report.findings import HOW_TO_READ, TRUTH, metric_name
 from dime_hf.validate import Validation
@@ -34,6 +47,13 @@ TITLES = {
     "drift": "Drift between prompts and option orders",
     "class_rates": "How often each class occurs",
 }
+CAPTIONS = {
+    "alignment": "Squared score less that of the prior, with intervals: left of the line is better than the prior",
+    "worth": "Log-likelihood of the next vote by human votes seen; each system ends where it meets that curve",
+    "saturation": "JS divergence to the human votes by number of synthetic votes, beside the score of the truth",
+    "reliability": "Share of human votes by probability, with intervals: on the dashed line they agree",
+    "drift": "Probability by place among the options, with intervals: on the dotted line there is no bias",
+}
 
 
 def validation_section(found: Validation) -> Section:
@@ -56,46 +76,58 @@ def part_blocks(name: str, part: Any) -> list[Block]:
     """Title, figure and table of a part; its own print where no table is known."""
     title = TITLES.get(name, name)
     blocks: list[Block] = [Text(title=title)]
-    if hasattr(part, "plot"):
-        blocks.append(_figure(name, title, part))
+    if hasattr(part, "plot") and not (isinstance(part, Drift) and _no_places(part)):
+        blocks.append(_figure(name, part))
     lay_out = TABLES.get(type(part))
     return [*blocks, lay_out(part) if lay_out else Printed(str(part), title)]
 
 
-def _figure(name: str, title: str, part: Any) -> Figure:
+def _no_places(part: Drift) -> bool:
+    return not any(found.places for found in part.between_orders.values())
+
+
+def _figure(name: str, part: Any) -> Figure:
+    caption = CAPTIONS.get(name, TITLES.get(name, name))
+    says = f"{caption}. The numbers are in the table that follows."
     size = (4.8, 4.6) if isinstance(part, Reliability) else (6.6, 3.8)
-    return draw(f"validation-{name}", title, str(part), lambda canvas: part.plot(canvas.subplots()), size=size)
+    return draw(f"validation-{name}", caption, says, lambda canvas: part.plot(canvas.subplots()), size=size)
 
 
 def _alignment(part: Alignment) -> Table:
     names = list(part.truth)
     rows: list[tuple[Cell, ...]] = []
     for one in part.systems:
-        gap: Cell = "control" if one.system == PRIOR else estimate(one.difference.difference, sign=True)
-        rows.append((one.system, one.kind, *(estimate(one.scores[name]) for name in names), gap, chance(one.p_holm)))
-    rows.append((TRUTH, "", *(number(part.truth[name], 4) for name in names), "", ""))
+        gap: Cell = "control" if one.system == PRIOR else estimate(one.difference.difference, 3, sign=True)
+        rows.append(
+            (one.system, one.kind, *(estimate(one.scores[name], 3) for name in names), gap, chance(one.p_holm))
+        )
+    rows.append((TRUTH, "", *(number(part.truth[name], 3) for name in names), "", ""))
     caption = f"Against {part.votes:.3g} human votes, on {part.utterances:,} utterances"
     note = (
         f"Left out: {part.too_few_votes:,} with fewer than two votes, {part.unanswered:,} that not every proxy "
         f"answered. {HOW_TO_READ}"
     )
-    head = ("system", "kind", *map(metric_name, names), "squared score less prior’s", "p (Holm)")
+    head = ("system", "kind", *map(metric_name, names), "squared score less prior's", "p (Holm)")
     return Table(caption, head, tuple(rows), note)
 
 
 def _worth(part: WorthInVotes) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    for name, systems in (("all", part.overall), *part.by_class.items(), *part.by_level.items()):
-        rows += [(name, system, _votes(one), estimate(one.gain, sign=True), _remark(one)) for system, one in systems.items()]
+    levels = {f"{name} ambiguity": systems for name, systems in part.by_level.items()}
+    for name, systems in {"all": part.overall, **part.by_class, **levels}.items():
+        rows.append((name,))
+        rows += [(system, _votes(one), estimate(one.gain, sign=True), _remark(one)) for system, one in systems.items()]
     curve = ", ".join(f"{number(value, 4)} (k = {k})" for k, value in enumerate(part.curve))
     note = (
         f"Votes: how many human votes, beside the prior, tell as much of the next vote. Control: the prior, worth 0. "
         f"Log-likelihood of a vote given k others: {curve}. {part.left_out:,} utterances have too few votes. "
     )
     note += (
-        f"Levels of ambiguity by {part.level_votes} other votes." if part.level_votes else "No vote is left to tell levels."
+        f"Levels of ambiguity by {part.level_votes} other votes."
+        if part.level_votes
+        else "No vote is left to tell levels."
     )
-    head = ("where", "system", "votes", "gain over the prior, nats", "")
+    head = ("system", "votes", "gain over the prior, nats", "")
     return Table(f"Worth in human votes, on {part.utterances:,} utterances", head, tuple(rows), note)
 
 
@@ -112,18 +144,18 @@ def _remark(one: Worth) -> str:
 
 def _agreement(part: Agreements) -> Table:
     sides = {
-        "human – human": part.human,
-        "human – synthetic": part.across,
-        "synthetic – synthetic": part.synthetic,
-        **{f"human – {name}": one for name, one in part.by_proxy.items()},
+        "human and human": part.human,
+        "human and synthetic": part.across,
+        "synthetic and synthetic": part.synthetic,
+        **{f"human and {name}": one for name, one in part.by_proxy.items()},
     }
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for name, one in sides.items():
         coefficients = (one.percent, one.fleiss_kappa, one.krippendorff_alpha, one.cohen_kappa)
         digits = (1, 3, 3, 3)
         cells = [estimate(value, places) for value, places in zip(coefficients, digits, strict=True)]
         rows.append((name, count(one.utterances), *cells, one.reason or ""))
-    head = ("votes of", "utterances", "agree, %", "Fleiss’ kappa", "Krippendorff’s alpha", "Cohen’s kappa", "")
+    head = ("votes of", "utterances", "agree, %", "Fleiss' kappa", "Krippendorff's alpha", "Cohen's kappa", "")
     return Table("Agreement of votes", head, tuple(rows), "Coefficients: 1 is perfect, 0 what chance gives.")
 
 
@@ -132,11 +164,13 @@ def _alt_test(part: AltTests) -> Table:
     for name, one in part.by_proxy.items():
         says = one.reason or ("passes" if one.passes else "fails")
         rate, advantage = number(one.winning_rate, 2), number(one.advantage)
-        rows.append((name, says, number(one.epsilon, 2), rate, count(len(one.annotators)), count(one.too_few), advantage))
+        rows.append(
+            (name, says, number(one.epsilon, 2), rate, count(len(one.annotators)), count(one.too_few), advantage)
+        )
     head = ("proxy", "result", "epsilon", "winning rate", "annotators", "with too few", "advantage")
     note = (
-        "Winning rate: share of annotators who lose against the proxy, the bar is 0.5. Advantage: how often the proxy is "
-        "at least as close to the other annotators as the one left out. No correction for picking the best proxy."
+        "Winning rate: share of annotators who lose against the proxy, the bar is 0.5. Advantage: how often the proxy "
+        "is at least as close to the other annotators as the one left out. No correction for picking the best proxy."
     )
     return Table("Alternative annotator test", head, tuple(rows), note)
 
@@ -160,13 +194,19 @@ def _saturation(part: Saturation) -> Table:
 
 def _reliability(part: Reliability) -> Table:
     rows = [
-        (f"{one.low:.3f} to {one.high:.3f}", number(one.probability), estimate(one.share, 3), estimate(one.gap, 3, True), count(one.share.n))
+        (
+            f"{one.low:.3f} to {one.high:.3f}",
+            number(one.probability),
+            estimate(one.share, 3),
+            estimate(one.gap, 3, True),
+            count(one.share.n),
+        )
         for one in part.bins
     ]
     note = (
         f"{part.says}. Temperature {estimate(part.temperature, 3)}; error class by class "
-        f"{estimate(part.classwise_error)}, of the top label {estimate(part.top_label_error)}. Errors are above 0 also "
-        "where only chance makes gaps."
+        f"{estimate(part.classwise_error)}, of the top label {estimate(part.top_label_error)}. Errors are above 0 "
+        "also where only chance makes gaps."
     )
     head = ("probabilities", "mean", "share of votes", "share less probability", "n")
     return Table("Option probabilities beside the votes", head, tuple(rows), note)
@@ -206,7 +246,14 @@ def _moved(one: Moves) -> tuple[Cell, ...]:
 
 def _class_rates(part: ClassRates) -> Table:
     rows = tuple(
-        (one.name, estimate(one.rate), estimate(one.human), estimate(one.proxy), number(one.power, 2), number(one.worth, 1))
+        (
+            one.name,
+            estimate(one.rate),
+            estimate(one.human),
+            estimate(one.proxy),
+            number(one.power, 2),
+            number(one.worth, 1),
+        )
         for one in part.rates
     )
     note = (
@@ -238,4 +285,5 @@ def worth_sentence(found: Validation) -> str:
     interval: Interval = one.votes
     if np.isnan(interval.estimate):
         return ""
-    return f"Proxies: “{name}” is worth {_votes(one)} human votes an utterance{' (worse than the prior)' * one.worse_than_prior}."
+    remark = " (worse than the prior)" if one.worse_than_prior else ""
+    return f"Proxies. '{name}' is worth {_votes(one)} human votes an utterance{remark}."

@@ -14,11 +14,12 @@ import pyarrow as pa
 
 from dime_hf import columns
 from dime_hf.columns import ANSWERS, OK, REFERENCE_COUNTS, SOFT_LABEL, VOTE_COUNTS
+from dime_hf.corpora.policy import TALLY_LINE
 from dime_hf.distribution import Array, entropy, krippendorff_alpha
 from dime_hf.errors import ColumnError, DistributionError
 from dime_hf.pool.panel import Answers
 from dime_hf.protocol.reference import by_class, made_rows
-from dime_hf.report.blocks import Block, Section, Table, Text, count, number, percent
+from dime_hf.report.blocks import Block, Cell, Section, Table, Text, count, number, percent
 from dime_hf.report.figures import bars, draw
 from dime_hf.score import LEVELS, ambiguity_levels
 from dime_hf.stage import read_column
@@ -46,7 +47,8 @@ class Split:
         if not isinstance(rows, datasets.Dataset) or not len(rows):
             raise ColumnError(f"`data`: {name!r} must be a dataset with at least one row, not a {type(rows).__name__}")
         held_out, pooled = (
-            by_class(rows, column) if column in rows.column_names else None for column in (REFERENCE_COUNTS, SOFT_LABEL)
+            by_class(rows, column) if column in rows.column_names else None
+            for column in (REFERENCE_COUNTS, SOFT_LABEL)
         )
         return cls(name, rows, columns.classes(rows), by_class(rows, VOTE_COUNTS), held_out, pooled)
 
@@ -119,7 +121,8 @@ def licences(splits: Mapping[str, Split]) -> str:
 def corpus_section(splits: Mapping[str, Split]) -> Section:
     """What the splits hold."""
     first = next(iter(splits.values()))
-    about = (first.rows.info.description or "").splitlines()[:1]
+    described = (first.rows.info.description or "").splitlines()
+    about = [line for line in described if not line.startswith(TALLY_LINE)][:1]
     blocks: list[Block] = [Text(f"{' '.join(about)} Licence of the data: {licences(splits)}.".strip())]
     blocks += [_sizes(splits), _masses(splits), _mass_figure(splits), _levels(splits), _votes(splits)]
     if any(ANSWERS in split.rows.column_names for split in splits.values()):
@@ -159,7 +162,7 @@ def _sizes(splits: Mapping[str, Split]) -> Table:
         "votes": "votes", "votes_each": "votes each", "krippendorff_alpha": "alpha", "entropy_bits": "entropy, bits",
         "made": "made",
     }  # fmt: skip
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for split in splits.values():
         found = facts(split)
         rows.append((split.name, *(number(found[name], digits.get(name, 0)) for name in heads)))
@@ -174,7 +177,9 @@ def _sizes(splits: Mapping[str, Split]) -> Table:
 def _masses(splits: Mapping[str, Split]) -> Table:
     shares = [_mass(split) for split in splits.values()]
     names = next(iter(splits.values())).classes
-    rows = tuple((name, *(percent(share[place]) for share in shares)) for place, name in enumerate(names))
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
+        (name, *(percent(share[place]) for share in shares)) for place, name in enumerate(names)
+    )
     return Table("Class mass: share of the human votes", ("class", *splits), rows)
 
 
@@ -205,7 +210,9 @@ def _levels(splits: Mapping[str, Split]) -> Table:
             if inside.any():
                 ends = [number(end).text for end in (bits[inside].min(), bits[inside].max())]
                 rows.append((split.name, level, count(int(inside.sum())), f"{ends[0]} to {ends[1]}"))
-    note = "Terciles of the entropy of the votes that labels see. A few votes allow few entropies: levels differ in size."
+    note = (
+        "Terciles of the entropy of the votes that labels see. A few votes allow few entropies: levels differ in size."
+    )
     return Table("Levels of ambiguity", ("split", "level", "utterances", "entropy, bits"), tuple(rows), note)
 
 
@@ -218,7 +225,7 @@ def _votes(splits: Mapping[str, Split]) -> Table:
         spans = [(low, high) for low, high in zip([-1.0, *cuts], cuts, strict=False)]
     else:
         spans = [(one - 1e-9, one) for one in numbers]
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for low, high in spans:
         inside = [one for one in numbers if low < one <= high]
         label = f"{inside[0]:g}" if len(inside) == 1 else f"{inside[0]:g} to {inside[-1]:g}"
@@ -229,11 +236,7 @@ def _votes(splits: Mapping[str, Split]) -> Table:
 def _annotation(splits: Mapping[str, Split]) -> list[Block]:
     """Answers and failures of every proxy."""
     answers = pa.concat_arrays(
-        [
-            read_column(split.rows, ANSWERS).flatten()
-            for split in splits.values()
-            if ANSWERS in split.rows.column_names
-        ]
+        [read_column(split.rows, ANSWERS).flatten() for split in splits.values() if ANSWERS in split.rows.column_names]
     )
     proxy, status = (np.array(answers.field(name).to_pylist(), dtype=object) for name in ("proxy", "status"))
     off = answers.field("off_option").to_numpy(zero_copy_only=False).astype(float)

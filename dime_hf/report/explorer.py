@@ -121,7 +121,7 @@ def _others(
     splits: Mapping[str, Split], predictions: Mapping[str, Array], chosen: Mapping[str, Any]
 ) -> dict[str, Array]:
     """Distributions (M, C) beside the human ones, by kind, as far as there are any."""
-    found = {
+    found: dict[str, dict[str, Array | None]] = {
         "proxies": {name: split.proxies for name, split in splits.items()},
         "pooled": {name: split.pooled for name, split in splits.items() if _is_pooled(split)},
         "predicted": dict(predictions),
@@ -145,7 +145,9 @@ def _stacked(splits: Mapping[str, Split], chosen: Mapping[str, Any], values: Map
     parts = []
     for name, split in splits.items():
         given = values.get(name)
-        parts.append(np.full((len(chosen[name]), len(split.classes)), np.nan) if given is None else given[chosen[name]])
+        parts.append(
+            np.full((len(chosen[name]), len(split.classes)), np.nan) if given is None else given[chosen[name]]
+        )
     return np.concatenate(parts)
 
 
@@ -159,7 +161,9 @@ def _held_out(splits: Mapping[str, Split], chosen: Mapping[str, Any]) -> list[fl
 
 
 def _thousandths(values: Array) -> list[int]:
-    whole: list[int] = np.where(np.isnan(values), NOTHING, np.rint(THOUSAND * np.nan_to_num(values))).astype(int).ravel().tolist()
+    whole: list[int] = (
+        np.where(np.isnan(values), NOTHING, np.rint(THOUSAND * np.nan_to_num(values))).astype(int).ravel().tolist()
+    )
     return whole
 
 

@@ -18,7 +18,7 @@ BLUE, ORANGE, GREEN, GREY, BLACK = "#0072b2", "#d55e00", "#009e73", "#6b6b6b", "
 PALETTE = (  # Okabe and Ito, and a grey
     "#d55e00", "#e69f00", "#bbbbbb", "#0072b2", "#f0e442", "#cc79a7", "#56b4e9", "#000000", "#009e73",
 )  # fmt: skip
-LOOK = {
+LOOK: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 9.5,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from dime_hf.evidence.comparisons import Verdict
 from dime_hf.protocol import ProtocolComparison, ScoredLabels, ScoreTable
 from dime_hf.report.blocks import Block, Cell, Figure, Section, Table, Text, chance, estimate, number
 from dime_hf.report.figures import dots, draw
@@ -55,15 +54,19 @@ def _verdict(table: ScoreTable) -> Text:
             "The reference moves: it contains what it judges. These are no scores of quality.",
             warning=True,
         )
-    return Text(says(table.verdict) if table.verdict else "No verdict was asked for before the scores were seen.")
+    return Text(says(table) or "No verdict was declared before the scores were seen.")
 
 
-def says(found: Verdict) -> str:
-    """A verdict as a sentence."""
-    gap = found.paired.difference
+def says(table: ScoreTable) -> str:
+    """The verdict of a table as a sentence; empty where there is none."""
+    found = table.verdict
+    if found is None:
+        return ""
+    judged = [row.name for row in table.rows if row.against_control is not None and row.p_holm is None]
+    gap, scores = found.paired.difference, (number(found.score, 4), number(found.control_score, 4))
     return (
-        f"Verdict: {found.says}. Squared score {number(found.score, 4)}, control {number(found.control_score, 4)}, "
-        f"difference {estimate(gap, 4, sign=True)} ({100 * gap.level:.4g} % interval), one-sided p "
+        f"Verdict on '{judged[0]}' against '{table.control}': {found.says}. Squared score {scores[0]}, control "
+        f"{scores[1]}, difference {estimate(gap, 4, sign=True)} ({100 * gap.level:.4g} % interval), one-sided p "
         f"{chance(found.paired.p_lower)}; {gap.n:,} utterances of {gap.n_groups:,} speakers."
     )
 
@@ -74,7 +77,7 @@ def score_blocks(table: ScoreTable, name: str, caption: str) -> list[Block]:
     level = next(iter(table.rows[0].scores.values())).level
     head = ["labels", *map(metric_name, names)]
     if table.control:
-        head += [f"squared score less “{table.control}”", "p (Holm)"]
+        head += [f"squared score less '{table.control}'", "p (Holm)"]
     rows = [_row(row, table, with_p=True) for row in table.rows]
     caption = f"{caption} against {table.reference}: {table.n:,} utterances, {table.n_groups:,} speakers"
     blocks: list[Block] = [Table(caption, tuple(head), (*rows, *_truth(table, names, len(head))), _note(table, level))]
@@ -103,7 +106,7 @@ def _row(row: ScoredLabels, table: ScoreTable, with_p: bool) -> tuple[Cell, ...]
     if row.name == table.control:
         return (*cells, "control", *[""] * with_p)
     gap = row.against_control.difference if row.against_control else None
-    p: Cell = "the verdict’s" if row.p_holm is None and table.verdict else chance(row.p_holm)
+    p: Cell = "verdict" if row.p_holm is None and table.verdict else chance(row.p_holm)
     return (*cells, estimate(gap, sign=True), *[p] * with_p)
 
 
@@ -120,7 +123,9 @@ def _figure(name: str, caption: str, tables: dict[str, ScoreTable]) -> Figure:
     def plot(canvas: Any) -> None:
         panels = canvas.subplots(1, len(tables), squeeze=False, sharey=True)[0]
         for axes, (title, table) in zip(panels, tables.items(), strict=True):
-            control = {row.name: row.scores["squared_score"].estimate for row in table.rows if row.name == table.control}
+            control = {
+                row.name: row.scores["squared_score"].estimate for row in table.rows if row.name == table.control
+            }
             lines = {f"control ({one})": value for one, value in control.items()}
             if table.truth:
                 lines["truth"] = table.truth["squared_score"]
@@ -148,7 +153,7 @@ def _by_level(scores: LevelScores) -> list[Block]:
     names = list(first.rows[0].scores)
     head = ["labels", *map(metric_name, names)]
     if first.control:
-        head.append(f"squared score less “{first.control}”")
+        head.append(f"squared score less '{first.control}'")
     rows: list[tuple[Cell, ...]] = []
     for level, table in scores.by_level.items():
         rows.append((f"{level} ambiguity: {table.n:,} utterances, {table.n_groups:,} speakers",))
@@ -173,17 +178,17 @@ def protocols_section(found: ProtocolComparison) -> Section:
     """The paper's protocol beside a fixed reference."""
     names = list(found.fixed.rows[0].scores)
     rows: list[tuple[Cell, ...]] = []
-    for fixed, moving in zip(found.fixed.rows, found.moving, strict=True):
-        both = zip(fixed.scores.values(), moving.rows[0].scores.values(), strict=True)
-        rows.append((fixed.name, *(estimate(one) for pair in both for one in pair)))
-    truth = found.fixed.truth
-    if truth:
-        rows.append((TRUTH, *(cell for name in names for cell in (number(truth[name], 4), ""))))
-    head = [f"{metric_name(name)}, {side}" for name in names for side in ("held-out humans", "own labels")]
+    for name in names:
+        rows.append((metric_name(name),))
+        for fixed, moving in zip(found.fixed.rows, found.moving, strict=True):
+            rows.append((fixed.name, estimate(fixed.scores[name]), estimate(moving.rows[0].scores[name])))
+        if found.fixed.truth:
+            rows.append((TRUTH, number(found.fixed.truth[name], 4), ""))
     caption = f"{found.fixed.n:,} utterances of {found.fixed.n_groups:,} speakers, under both protocols"
     note = f"Own labels: each kind against labels of its own making, as 2601.14620 scores. {HOW_TO_READ}"
     warning = Text(
         "Scores against own labels say how alike two mixtures are, not how good either is: that reference moves.",
         warning=True,
     )
-    return Section("protocols", "The paper’s protocol beside ours", (warning, Table(caption, ("labels", *head), tuple(rows), note)))
+    table = Table(caption, ("labels", f"against {found.fixed.reference}", "against own labels"), tuple(rows), note)
+    return Section("protocols", "The paper's protocol beside ours", (warning, table))

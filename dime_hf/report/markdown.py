@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 def text(report: Report, figures: str) -> str:
     """The whole report; the figures lie in the folder `figures`."""
-    lines = [f"# {_safe(report.title)}", f"Made by `dime_hf` {report.version}. Licence of the data: {_safe(report.licence)}."]
+    lines = [
+        f"# {_safe(report.title)}",
+        f"Made by `dime_hf` {report.version}. Licence of the data: {_safe(report.licence)}.",
+    ]
     if report.holds:
         lines.append(f"**report.html holds licensed material: {', '.join(report.holds)}.**")
     if report.in_short:

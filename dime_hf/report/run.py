@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import datasets
 from numpy.typing import ArrayLike
@@ -40,7 +40,7 @@ WHERE_FROM = {  # what a part is made of
     "utterances": "`data` was not given: the dataset, or its splits by name",
     "predictions": "`predictions` were not given: distributions (N, C) of the rows of `data`",
 }
-Data = datasets.Dataset | Mapping[str, datasets.Dataset]
+Data: TypeAlias = datasets.Dataset | Mapping[str, datasets.Dataset]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,14 +189,16 @@ def _in_short(
     """The findings, a sentence each."""
     found = []
     if splits:
-        total, votes = (sum(part) for part in zip(*((len(one.rows), one.human.sum()) for one in splits.values()), strict=True))
-        found.append(f"Data: {total:,} utterances with {number(votes, 0).text} human votes.")
+        total, votes = (
+            sum(part) for part in zip(*((len(one.rows), one.human.sum()) for one in splits.values()), strict=True)
+        )
+        found.append(f"Data. {total:,} utterances with {number(votes, 0).text} human votes.")
     if validation:
         found.append(worth_sentence(validation))
     final = scores.overall if isinstance(scores, LevelScores) else scores
     for name, table in (("Pooled labels", pooling), ("Scores", final)):
         if table is not None and table.verdict is not None:
-            found.append(f"{name}: {says(table.verdict)}")
+            found.append(f"{name}. {says(table)}")
     return tuple(filter(None, found))
 
 

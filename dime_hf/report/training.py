@@ -23,7 +23,9 @@ def training_section(history: History, control: float | None = None) -> Section:
     steps = [row for row in history if "loss" in row]
     evaluated = [row for row in history if any(name.startswith("eval_") for name in row)]
     if not steps and not evaluated:
-        raise DistributionError("`history` has no step with a 'loss' or an 'eval_...': take `trainer.state.log_history`")
+        raise DistributionError(
+            "`history` has no step with a 'loss' or an 'eval_...': take `trainer.state.log_history`"
+        )
     blocks: list[Block] = [_curves(steps, evaluated, control)]
     if evaluated:
         blocks.append(_evaluations(evaluated))
@@ -100,10 +102,12 @@ def augmentation_section(plan: Any) -> Section:
     shares = [np.divide(content.mass, max(sum(content.mass), 1e-12)).tolist() for content in (before, after)]
     rows = tuple(
         (name, number(old, 1), percent(old_share), number(new, 1), percent(new_share))
-        for name, old, old_share, new, new_share in zip(names, before.mass, shares[0], after.mass, shares[1], strict=True)
+        for name, old, old_share, new, new_share in zip(
+            names, before.mass, shares[0], after.mass, shares[1], strict=True
+        )
     )
     about = [
-        f"{before.rows:,} utterances become {after.rows:,}, {summary.new.rows:,} of them new (recipe “{summary.recipe}”).",
+        f"{before.rows:,} utterances become {after.rows:,}, {summary.new.rows:,} of them new (recipe: {summary.recipe}).",
         f"Largest over smallest class mass: {number(before.ratio)} before, {number(after.ratio)} after.",
         f"Mean entropy of the soft labels: {number(before.entropy)} bits before, {number(after.entropy)} after.",
         *(f"{note.rstrip('.')}." for note in summary.notes),
@@ -114,11 +118,19 @@ def augmentation_section(plan: Any) -> Section:
         bars(axes, names, {"before": before.mass, "after": after.mass})
         axes.set_ylabel("mass of the soft labels")
 
-    says = "; ".join(f"{name} {old:.1f} before, {new:.1f} after" for name, old, new in zip(names, before.mass, after.mass, strict=True))
+    says = "; ".join(
+        f"{name} {old:.1f} before, {new:.1f} after"
+        for name, old, new in zip(names, before.mass, after.mass, strict=True)
+    )
     head = ("class", "mass before", "share before", "mass after", "share after")
     blocks = (
         Text(" ".join(about)),
         draw("augmentation", "Class mass before and after DiME-Aug", f"Bars of the class mass: {says}.", plot),
-        Table("Class mass of the training set", head, rows, f"Mass: sum of the soft labels. {count(len(names)).text} classes."),
+        Table(
+            "Class mass of the training set",
+            head,
+            rows,
+            f"Mass: sum of the soft labels. {count(len(names)).text} classes.",
+        ),
     )
     return Section("augmentation", "DiME-Aug", blocks)
