@@ -27,7 +27,7 @@ from dime_hf.report.figures import draw
 from dime_hf.report.findings import HOW_TO_READ, TRUTH, metric_name
 from dime_hf.validate import Validation
 from dime_hf.validate.agreement import Agreements
-from dime_hf.validate.alignment import PRIOR, Alignment
+from dime_hf.validate.alignment import CONTROL, POOLED, PRIOR, PROXY, Alignment
 from dime_hf.validate.alt_test import AltTests
 from dime_hf.validate.drift import Drift, Moves
 from dime_hf.validate.levels import Levels
@@ -47,6 +47,7 @@ TITLES = {
     "drift": "Drift between prompts and option orders",
     "class_rates": "How often each class occurs",
 }
+HEADINGS = {PROXY: "proxies", POOLED: "of all proxies together", CONTROL: "controls"}
 CAPTIONS = {
     "alignment": "Squared score less that of the prior, with intervals: left of the line is better than the prior",
     "worth": "Log-likelihood of the next vote by human votes seen; each system ends where it meets that curve",
@@ -96,18 +97,20 @@ def _figure(name: str, part: Any) -> Figure:
 def _alignment(part: Alignment) -> Table:
     names = list(part.truth)
     rows: list[tuple[Cell, ...]] = []
-    for one in part.systems:
-        gap: Cell = "control" if one.system == PRIOR else estimate(one.difference.difference, 3, sign=True)
-        rows.append(
-            (one.system, one.kind, *(estimate(one.scores[name], 3) for name in names), gap, chance(one.p_holm))
-        )
-    rows.append((TRUTH, "", *(number(part.truth[name], 3) for name in names), "", ""))
+    for kind, heading in HEADINGS.items():
+        mine = [one for one in part.systems if one.kind == kind]
+        rows += [(heading,)] if mine else []
+        for one in mine:
+            gap: Cell = "control" if one.system == PRIOR else estimate(one.difference.difference, 3, sign=True)
+            scores = (estimate(one.scores[name], 3) for name in names)
+            rows.append((one.system, *scores, gap, chance(one.p_holm)))
+    rows.append((TRUTH, *(number(part.truth[name], 3) for name in names), "", ""))
     caption = f"Against {part.votes:.3g} human votes, on {part.utterances:,} utterances"
     note = (
         f"Left out: {part.too_few_votes:,} with fewer than two votes, {part.unanswered:,} that not every proxy "
         f"answered. {HOW_TO_READ}"
     )
-    head = ("system", "kind", *map(metric_name, names), "squared score less prior's", "p (Holm)")
+    head = ("system", *map(metric_name, names), "squared score less prior's", "p (Holm)")
     return Table(caption, head, tuple(rows), note)
 
 
@@ -204,7 +207,7 @@ def _reliability(part: Reliability) -> Table:
         for one in part.bins
     ]
     note = (
-        f"{part.says}. Temperature {estimate(part.temperature, 3)}; error class by class "
+        f"By these votes: {part.says}. Temperature {estimate(part.temperature, 3)}; error class by class "
         f"{estimate(part.classwise_error)}, of the top label {estimate(part.top_label_error)}. Errors are above 0 "
         "also where only chance makes gaps."
     )
@@ -215,14 +218,15 @@ def _reliability(part: Reliability) -> Table:
 def _levels(part: Levels) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for metric, by_level in part.scores.hard.items():
+        rows.append((metric_name(metric),))
         for level, one in by_level.items():
             weighted = part.scores.weighted[metric][level]
-            rows.append((metric_name(metric), level, count(part.scores.n[level]), estimate(one), estimate(weighted)))
+            rows.append((level, count(part.scores.n[level]), estimate(one), estimate(weighted)))
     note = (
         f"Levels by {part.level_votes} other votes: {percent(part.misassigned_overall)} of utterances are expected to "
         "lie in another. Hard: of those put there; weighted: of all, by how likely they belong there."
     )
-    head = ("metric", "level", "utterances", "hard", "weighted")
+    head = ("level", "utterances", "hard", "weighted")
     return Table("The mean answer by ambiguity", head, tuple(rows), note)
 
 

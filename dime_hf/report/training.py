@@ -107,7 +107,7 @@ def augmentation_section(plan: Any) -> Section:
         )
     )
     about = [
-        f"{before.rows:,} utterances become {after.rows:,}, {summary.new.rows:,} of them new (recipe: {summary.recipe}).",
+        f"{before.rows:,} utterances become {after.rows:,}, {summary.new.rows:,} of them new: {summary.recipe}.",
         f"Largest over smallest class mass: {number(before.ratio)} before, {number(after.ratio)} after.",
         f"Mean entropy of the soft labels: {number(before.entropy)} bits before, {number(after.entropy)} after.",
         *(f"{note.rstrip('.')}." for note in summary.notes),
