@@ -36,7 +36,7 @@ from dime_hf.report import (
 from dime_hf.report.blocks import Table, Value, number
 from dime_hf.report.explorer import data_uri
 from dime_hf.report.figures import colours
-from dime_hf.report.html import harmless_json
+from dime_hf.report.page import harmless_json
 from dime_hf.score import ambiguity_levels, score
 from dime_hf.simulation import Proxy, simulate
 from dime_hf.validate import validate

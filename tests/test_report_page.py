@@ -177,6 +177,7 @@ def test_search_filters_and_pages(page):
 def test_numbers_of_an_utterance_on_demand(page):
     details = page.locator(".utterances details").first
     details.locator("summary").press("Enter")
+    details.locator("table").wait_for()
     shown = details.locator("tbody tr").first.locator("td").all_inner_texts()
     test = everything()["data"]["test"]
     human = np.add(test["vote_counts"][0], test["reference_counts"][0])[0] / 5

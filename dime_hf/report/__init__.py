@@ -9,7 +9,7 @@
 | `levels` | scores by ambiguity, from votes that do not judge |
 | `explorer` | the utterances one by one, as columns for the page's script |
 | `blocks`, `figures` | what a section is made of: texts, tables, figures |
-| `html`, `markdown` | the page, and the same as Markdown |
+| `page`, `markdown` | the page, and the same as Markdown |
 | `scores` | small tables and a figure for the terminal |
 """
 

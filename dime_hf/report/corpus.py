@@ -11,6 +11,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dime_hf import columns
 from dime_hf.columns import ANSWERS, OK, REFERENCE_COUNTS, SOFT_LABEL, VOTE_COUNTS
@@ -235,29 +236,28 @@ def _votes(splits: Mapping[str, Split]) -> Table:
 
 def _annotation(splits: Mapping[str, Split]) -> list[Block]:
     """Answers and failures of every proxy."""
-    answers = pa.concat_arrays(
-        [read_column(split.rows, ANSWERS).flatten() for split in splits.values() if ANSWERS in split.rows.column_names]
-    )
-    proxy, status = (np.array(answers.field(name).to_pylist(), dtype=object) for name in ("proxy", "status"))
-    off = answers.field("off_option").to_numpy(zero_copy_only=False).astype(float)
-    rows = []
-    for name in sorted(set(proxy.tolist())):
-        mine, good = proxy == name, (proxy == name) & (status == OK)
-        seen = off[good & ~np.isnan(off)]
-        failed = int(mine.sum() - good.sum())
-        off_mass = number(seen.mean() if len(seen) else None, 4)
-        rows.append((str(name), count(int(mine.sum())), count(failed), percent(failed / mine.sum()), off_mass))
+    given = [read_column(split.rows, ANSWERS) for split in splits.values() if ANSWERS in split.rows.column_names]
+    answers = pa.concat_arrays([cells.flatten() for cells in given])
+    failed = pc.not_equal(answers.field("status"), OK)
+    off = pc.if_else(failed, None, answers.field("off_option"))
+    found = pa.table({"proxy": answers.field("proxy"), "failed": failed, "off": off}).group_by("proxy")
+    counted = found.aggregate([("failed", "count"), ("failed", "sum"), ("off", "mean")]).sort_by("proxy").to_pylist()
     table = Table(
         "Answers of the proxies, and failures",
         ("proxy", "answers", "failed", "share failed", "off the options"),
-        tuple(rows),
+        tuple(
+            (
+                one["proxy"], count(one["failed_count"]), count(one["failed_sum"]),
+                percent(one["failed_sum"] / one["failed_count"]), number(one["off_mean"], 4),
+            )
+            for one in counted
+        ),
         "A failed answer weighs nothing. Off the options: mean probability outside the answer options.",
-    )
-    errors = collections.Counter(
-        str(error) for error, good in zip(answers.field("error").to_pylist(), status == OK, strict=True) if not good
-    )
+    )  # fmt: skip
+    errors = answers.field("error").filter(failed).fill_null("not said").value_counts().to_pylist()
     if not errors:
         return [table]
-    shown = tuple((error[:200], count(times)) for error, times in errors.most_common(5))
+    errors.sort(key=lambda one: -one["counts"])
+    shown = tuple((one["values"][:200], count(one["counts"])) for one in errors[:5])
     more = f"{len(errors):,} different errors in all." if len(errors) > 5 else ""
     return [table, Table("Why answers failed", ("error", "answers"), shown, more)]

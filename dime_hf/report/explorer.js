@@ -49,7 +49,7 @@
     made.style.backgroundColor = colour;
     made.style.color = ["#0072b2", "#000000"].includes(colour) ? "#fff" : "#000";
     if (hatched) {
-      made.style.backgroundImage = "repeating-linear-gradient(45deg, #fff9 0 2px, transparent 2px 6px)";
+      made.style.backgroundImage = "repeating-linear-gradient(45deg, #fffc 0 1px, transparent 1px 5px)";
       made.style.color = "#000";
     }
   }

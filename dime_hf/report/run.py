@@ -18,7 +18,7 @@ from dime_hf.augment.summary import Summary
 from dime_hf.errors import DistributionError
 from dime_hf.evidence import plain
 from dime_hf.protocol import ProtocolComparison, ScoreTable
-from dime_hf.report import html, markdown
+from dime_hf.report import markdown, page
 from dime_hf.report.blocks import Figure, Section, number
 from dime_hf.report.checks import validation_section, worth_sentence
 from dime_hf.report.corpus import Split, corpus_section, facts, licences, read_splits
@@ -72,7 +72,7 @@ class Report:
 
     def html(self) -> str:
         """The page, which needs no other file and no network."""
-        return html.page(self)
+        return page.render(self)
 
     def markdown(self, figures: str = "figures") -> str:
         """The same as Markdown, whose figures lie in the folder `figures`."""
@@ -138,7 +138,7 @@ def report(
         "validation": (validation, lambda: validation_section(validation)),  # type: ignore[arg-type]
         "pooling": (pooling, lambda: pooling_section(pooling)),  # type: ignore[arg-type]
         "augmentation": (plan, lambda: augmentation_section(plan)),
-        "training": (history, lambda: training_section(history or (), _control(scores))),
+        "training": (history, lambda: training_section(history or ())),
         "scores": (scores, lambda: scores_section(scores)),  # type: ignore[arg-type]
         "protocols": (protocols, lambda: protocols_section(protocols)),  # type: ignore[arg-type]
     }
@@ -169,15 +169,6 @@ def _check_types(validation: Any, pooling: Any, scores: Any, protocols: Any) -> 
         if given is not None and not isinstance(given, types):
             wanted = " or ".join(kind.__name__ for kind in types)
             raise DistributionError(f"`{name}` must be a {wanted}, not {type(given).__name__}")
-
-
-def _control(scores: ScoreTable | LevelScores | None) -> float | None:
-    """Squared score of the control on all rows."""
-    table = scores.overall if isinstance(scores, LevelScores) else scores
-    if table is None:
-        return None
-    found = [row.scores for row in table.rows if row.name == table.control and "squared_score" in row.scores]
-    return found[0]["squared_score"].estimate if found else None
 
 
 def _in_short(

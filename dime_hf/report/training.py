@@ -18,21 +18,21 @@ MOST = 20  # evaluations in the table
 History = Sequence[Mapping[str, Any]]
 
 
-def training_section(history: History, control: float | None = None) -> Section:
-    """The log of a training run; `control` is the squared score that the constant gets, where it is known."""
+def training_section(history: History) -> Section:
+    """The log of a training run."""
     steps = [row for row in history if "loss" in row]
     evaluated = [row for row in history if any(name.startswith("eval_") for name in row)]
     if not steps and not evaluated:
         raise DistributionError(
             "`history` has no step with a 'loss' or an 'eval_...': take `trainer.state.log_history`"
         )
-    blocks: list[Block] = [_curves(steps, evaluated, control)]
+    blocks: list[Block] = [_curves(steps, evaluated)]
     if evaluated:
         blocks.append(_evaluations(evaluated))
     return Section("training", "Training", tuple(blocks))
 
 
-def _curves(steps: History, evaluated: History, control: float | None) -> Figure:
+def _curves(steps: History, evaluated: History) -> Figure:
     scored = [row for row in evaluated if "eval_squared_score" in row]
 
     def plot(canvas: Any) -> None:
@@ -42,13 +42,10 @@ def _curves(steps: History, evaluated: History, control: float | None) -> Figure
         panels[0].set(xlabel="epoch", ylabel="loss (nats)")
         panels[0].legend(fontsize="small")
         if scored:
-            _line(panels[1], scored, "eval_squared_score", "model", ORANGE, "--o")
-            if control is not None:
-                panels[1].axhline(control, linestyle=":", color="#555555", label="control, in the scores")
+            _line(panels[1], scored, "eval_squared_score", "evaluation", ORANGE, "--o")
             panels[1].set(xlabel="epoch", ylabel="squared score (lower is better)")
-            panels[1].legend(fontsize="small")
 
-    last = [f"{name} {row[name]:.4g}" for name, row in (("loss", steps[-1]),) if steps] if steps else []
+    last = [f"loss {steps[-1]['loss']:.4g}"] if steps else []
     last += [f"squared score {scored[-1]['eval_squared_score']:.4g}"] if scored else []
     says = f"Curves over {_epochs([*steps, *evaluated])} epochs; at the end: {', '.join(last) or 'no score'}."
     return draw("training", "Loss and score over the epochs", says, plot, size=(7.2, 3.0))

@@ -22,7 +22,7 @@ POLICY = (
 )
 
 
-def page(report: Report) -> str:
+def render(report: Report) -> str:
     """The page of a report."""
     try:
         import jinja2
