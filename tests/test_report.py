@@ -21,7 +21,7 @@ from dime_hf.audio import encode_wav
 from dime_hf.augment.summary import Content, Summary
 from dime_hf.columns import EMOTIONS
 from dime_hf.errors import DimeError, DistributionError, LeakageError, PackageError
-from dime_hf.evidence import fit_dirichlet, plain, score_of_truth
+from dime_hf.evidence import Interval, fit_dirichlet, plain, score_of_truth
 from dime_hf.pool import get_pooler, pool
 from dime_hf.protocol import compare_protocols, own_labels, score_labels
 from dime_hf.report import (
@@ -34,12 +34,16 @@ from dime_hf.report import (
     scores_by_level,
 )
 from dime_hf.report.blocks import Table, Value, number
+from dime_hf.report.checks import TITLES, part_blocks
 from dime_hf.report.explorer import data_uri
 from dime_hf.report.figures import colours
 from dime_hf.report.page import harmless_json
 from dime_hf.score import ambiguity_levels, score
 from dime_hf.simulation import Proxy, simulate
 from dime_hf.validate import validate
+from dime_hf.validate.drift import Drift, Moves, OrderDrift
+from dime_hf.validate.rates import ClassRate, ClassRates
+from dime_hf.validate.variance import Variance
 
 RNG = np.random.default_rng(0)
 TRUTH = RNG.dirichlet(np.ones(3), 30)
@@ -253,6 +257,39 @@ def test_recordings_are_the_recordings():
     assert abs(spectrum.argmax() - 16000 / 20 / (2 * np.pi)) < 2
 
 
+def test_parts_of_a_validation_are_tables_of_their_numbers():
+    found = everything()["validation"]
+    text = markdown._table(part_table("worth", found.parts["worth"]))
+    panel = found.parts["worth"].overall["panel"]
+    ends = f"[{shown(panel.votes.low, 2)}, {shown(panel.votes.high, 2)}]"
+    assert f"| panel | {shown(panel.votes.estimate, 2)} {ends} | {shown(panel.gain.estimate, 4, '+')} [" in text
+    fitted = next(one for one in found.parts["alignment"].systems if one.system == "fitted")
+    text = markdown._table(part_table("alignment", found.parts["alignment"]))
+    assert shown(fitted.difference.difference.estimate, 3, "+") in text
+    assert f"| (truth) | {shown(found.parts['alignment'].truth['squared_score'], 3)} |" in text
+    assert set(found.parts) | set(found.not_done) == set(TITLES)
+    for name, why in found.not_done.items():
+        assert why in report(validation=found).html().replace("&#39;", "'").replace("&lt;", "<").replace("&gt;", ">")
+        assert TITLES[name] in report(validation=found).markdown()
+
+
+def test_parts_that_need_other_data():
+    one = Interval(0.3, 0.2, 0.4, 0.95, 0.05, 9.0, 50, 10)
+    rates = ClassRates((ClassRate("sad", one, one, one, 0.7, (0.25, 0.35)),), 50, 20, 0, 0.95)
+    assert part_table("class_rates", rates).rows[0][1] == Value("0.3000", "[0.2000, 0.4000]")
+    moves = Moves(50, one, one, one)
+    drift = Drift(4, 100, 0, {}, {"plain": OrderDrift(2, moves, one, (one,) * 4, True)}, Variance(0.7, 0.2, 0.1))
+    blocks = part_blocks("drift", drift)
+    assert [type(block).__name__ for block in blocks] == ["Text", "Figure", "Table"]
+    assert blocks[2].rows[0][:3] == ("orders: plain", Value("50"), Value("0.300", "[0.200, 0.400]"))
+    assert [type(block).__name__ for block in part_blocks("new", "something\nnew")] == ["Text", "Printed"]
+
+
+def part_table(name, part):
+    """The table of a part."""
+    return next(block for block in part_blocks(name, part) if isinstance(block, Table))
+
+
 def test_files(made, tmp_path):
     paths = made.save(tmp_path / "deep" / "report")
     assert all(path.is_file() for path in paths)
@@ -354,6 +391,28 @@ def test_levels_are_told_by_other_votes_than_those_that_judge():
         assert f"{level} ambiguity" in str(found)
     with pytest.raises(LeakageError, match="the votes that judge bend the scores"):
         scores_by_level({"model": given["predictions"]["test"]}, test.remove_columns(["reference_counts"]))
+
+
+def test_what_a_table_lacks_is_said():
+    test, predictions = everything()["data"]["test"], everything()["predictions"]["test"]
+    weighted = score_labels({"model": predictions}, test, weights=np.linspace(1, 2, 60))
+    said = report(scores=weighted).markdown()
+    assert "No verdict was declared before the scores were seen" in said
+    assert f"an effective sample of {weighted.n_effective:.1f}" in said
+    assert "squared score less" not in said
+    moving = report(scores=everything()["protocols"].moving[0])
+    assert "The reference moves" in moving.html()
+    assert "score of the truth cannot be told here" in moving.markdown()
+
+
+def test_one_judging_vote_tells_no_truth():
+    drawn = simulate(80, speakers=5, annotators=4, seed=3).held_out(3)
+    constant = np.tile(drawn.counts.sum(0) / drawn.counts.sum(), (80, 1))
+    found = scores_by_level({"truth": drawn.truth, "constant": constant}, drawn.dataset(), control="constant")
+    assert [table.truth for table in found.by_level.values()] == [{}] * len(found.by_level)
+    assert sum(table.n for table in found.by_level.values()) == 80
+    assert "by level the truth cannot be told" in report(scores=found).markdown()
+    assert "by level the truth cannot be told" not in report(scores=everything()["scores"]).markdown()
 
 
 def test_every_emotion_looks_different():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from dime_hf.evidence import Interval
+from dime_hf.evidence import Interval, plain
 from dime_hf.report.blocks import (
     Block,
     Cell,
@@ -62,7 +62,7 @@ def validation_section(found: Validation) -> Section:
     blocks: list[Block] = [
         Text(
             f"{len(found.proxies):,} proxies on {found.utterances:,} utterances, {found.voted:,} with human votes; "
-            f"{found.answers:,} answers, {found.failed:,} of them failed."
+            f"{found.answers:,} answers, {found.failed:,} of them failed. {_about_intervals(found)}"
         )
     ]
     for name, part in found.parts.items():
@@ -71,6 +71,22 @@ def validation_section(found: Validation) -> Section:
         rows = tuple((TITLES.get(name, name), why) for name, why in found.not_done.items())
         blocks += [Text(title="Not done"), Table("Parts that these votes do not allow", ("part", "why"), rows)]
     return Section("validation", "Validation of the proxies", tuple(blocks))
+
+
+def _about_intervals(found: Validation) -> str:
+    levels = sorted(set(_levels_of(plain(found.parts))))
+    return f"Intervals at {' or '.join(f'{100 * level:.4g} %' for level in levels)}." if levels else ""
+
+
+def _levels_of(values: Any) -> Iterator[float]:
+    """Levels of all intervals, however deep."""
+    if isinstance(values, dict):
+        if "degrees_of_freedom" in values:
+            yield values["level"]
+        values = list(values.values())
+    if isinstance(values, list):
+        for value in values:
+            yield from _levels_of(value)
 
 
 def part_blocks(name: str, part: Any) -> list[Block]:

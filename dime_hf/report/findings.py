@@ -67,7 +67,7 @@ def says(table: ScoreTable) -> str:
     return (
         f"Verdict on '{judged[0]}' against '{table.control}': {found.says}. Squared score {scores[0]}, control "
         f"{scores[1]}, difference {estimate(gap, 4, sign=True)} ({100 * gap.level:.4g} % interval), one-sided p "
-        f"{chance(found.paired.p_lower)}; {gap.n:,} utterances of {gap.n_groups:,} groups."
+        f"{chance(found.paired.p_lower)}; {gap.n:,} utterances in {gap.n_groups:,} groups."
     )
 
 
@@ -79,7 +79,7 @@ def score_blocks(table: ScoreTable, name: str, caption: str) -> list[Block]:
     if table.control:
         head += [f"squared score less '{table.control}'", "p (Holm)"]
     rows = [_row(row, table, with_p=True) for row in table.rows]
-    caption = f"{caption} against {table.reference}: {table.n:,} utterances, {table.n_groups:,} groups"
+    caption = f"{caption} against {table.reference}: {table.n:,} utterances in {table.n_groups:,} groups"
     blocks: list[Block] = [Table(caption, tuple(head), (*rows, *_truth(table, names, len(head))), _note(table, level))]
     if "squared_score" in names:
         blocks.append(_figure(name, caption, {"": table}))
@@ -156,12 +156,15 @@ def _by_level(scores: LevelScores) -> list[Block]:
         head.append(f"squared score less '{first.control}'")
     rows: list[tuple[Cell, ...]] = []
     for level, table in scores.by_level.items():
-        rows.append((f"{level} ambiguity: {table.n:,} utterances, {table.n_groups:,} groups",))
+        rows.append((f"{level} ambiguity: {table.n:,} utterances in {table.n_groups:,} groups",))
         rows += [_row(row, table, with_p=False) for row in table.rows]
         rows += _truth(table, names, len(head))
+    truth = "The truth is that behind the held-out votes of each level."
+    if not all(table.truth for table in scores.by_level.values()):
+        truth = "Of few or fractional votes, by level the truth cannot be told."
     note = (
-        "Levels are terciles of the entropy of the votes that labels see; the held-out votes judge. The truth is that "
-        "behind the held-out votes of each level. No tests by level: the verdict is on all rows."
+        "Levels are terciles of the entropy of the votes that labels see; the held-out votes judge. "
+        f"{truth} No tests by level: the verdict is on all rows."
     )
     caption = f"Scores by ambiguity, against {first.reference}"
     blocks: list[Block] = [
@@ -184,7 +187,7 @@ def protocols_section(found: ProtocolComparison) -> Section:
             rows.append((fixed.name, estimate(fixed.scores[name]), estimate(moving.rows[0].scores[name])))
         if found.fixed.truth:
             rows.append((TRUTH, number(found.fixed.truth[name], 4), ""))
-    caption = f"{found.fixed.n:,} utterances of {found.fixed.n_groups:,} groups, under both protocols"
+    caption = f"{found.fixed.n:,} utterances in {found.fixed.n_groups:,} groups, under both protocols"
     note = f"Own labels: each kind against labels of its own making, as 2601.14620 scores. {HOW_TO_READ}"
     warning = Text(
         "Scores against own labels say how alike two mixtures are, not how good either is: that reference moves.",
