@@ -415,6 +415,23 @@ def test_one_judging_vote_tells_no_truth():
     assert "by level the truth cannot be told" not in report(scores=everything()["scores"]).markdown()
 
 
+def test_names_may_hold_anything():
+    odd = {r"$\frac{$ & <model>": everything()["predictions"]["test"], "|": np.full((60, 4), 0.25)}
+    said = report(scores=score_labels(odd, everything()["data"]["test"])).html()
+    assert said.count("$\\frac{$ &amp; &lt;model&gt;".replace("\\\\", "\\")) >= 2  # in the table and in the figure
+
+
+def test_data_that_nobody_voted_on():
+    test = everything()["data"]["test"].remove_columns(["reference_counts", "answers", "audio", "speaker"])
+    silent = test.map(lambda _: {"vote_counts": None, "hard_label": None}, features=test.features)
+    made = report(silent)
+    found = json.loads(made.json())
+    assert next(iter(found["data"].values()))["krippendorff_alpha"] is None
+    assert set(found["utterances"]["shares"]["human"]) == {-1}
+    assert set(found["utterances"]["level"]) == set(found["utterances"]["entropy"]) == {-1}
+    assert "\N{EN DASH}" in made.markdown()
+
+
 def test_every_emotion_looks_different():
     looks = colours(EMOTIONS)
     assert len(set(looks)) == len(EMOTIONS)

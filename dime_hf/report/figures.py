@@ -20,6 +20,7 @@ PALETTE = (  # Okabe and Ito, and a grey
 )  # fmt: skip
 LOOK: dict[Any, Any] = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a name may hold a dollar
     "font.family": "sans-serif",
     "font.size": 9.5,
     "axes.titlesize": 10,
