@@ -121,7 +121,7 @@ def _figure(name: str, caption: str, tables: dict[str, ScoreTable]) -> Figure:
     """Squared scores, a panel each table; the control and the truth are lines."""
 
     def plot(canvas: Any) -> None:
-        panels = canvas.subplots(1, len(tables), squeeze=False, sharey=True)[0]
+        panels = canvas.subplots(1, len(tables), squeeze=False, sharex=True, sharey=True)[0]
         for axes, (title, table) in zip(panels, tables.items(), strict=True):
             control = {
                 row.name: row.scores["squared_score"].estimate for row in table.rows if row.name == table.control
