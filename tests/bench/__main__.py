@@ -19,6 +19,7 @@ from tests.bench.msp import msp2_labels, second_load
 from tests.bench.options import options_vs_num_return_sequences10, options_vs_sampled10, prompts5_orders4
 from tests.bench.plan import plan_265k
 from tests.bench.pool import pool_fit_265k
+from tests.bench.report import report_10k
 from tests.bench.scores import score_vs_row_loop
 from tests.bench.training import dynamic_padding_vs_30s, trainer_vs_plain
 from tests.bench.tuning import lora_options_memory
@@ -27,7 +28,7 @@ BENCHMARKS = (
     iemocap_labels, msp2_labels, second_load, options_vs_sampled10, options_vs_num_return_sequences10,
     prompts5_orders4, share_of_floor, annotate_flat, score_vs_row_loop, metrics_vs_row_loop,
     bootstrap_10k, pool_fit_265k, dime_aug_vs_librosa_baseline, lazy_pipeline_rate, plan_265k,
-    trainer_vs_plain, dynamic_padding_vs_30s, lora_options_memory,
+    trainer_vs_plain, dynamic_padding_vs_30s, lora_options_memory, report_10k,
 )  # fmt: skip
 RESULTS = Path("bench-results.json")
 
