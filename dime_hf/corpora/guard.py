@@ -1,4 +1,4 @@
-"""Plain `push_to_hub` of `datasets` uploads all columns and the bytes of recordings: not where a licence forbids it."""
+"""`push_to_hub` of `datasets` uploads all columns and the bytes of recordings: not where a licence forbids it."""
 
 from __future__ import annotations
 

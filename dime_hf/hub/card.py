@@ -78,7 +78,7 @@ def fill_head(card: DatasetCard, splits: Splits) -> None:
     data: Any = card.data
     data.license = hub_licence(next(iter(splits.values())).info.license or "")
     data.license_name = "see-the-card" if data.license == "other" else None
-    data.tags = list(dict.fromkeys([*(data.tags or []), *TAGS]))
+    data.tags = list(dict.fromkeys([*(getattr(data, "tags", None) or []), *TAGS]))
     data.task_categories = ["audio-classification"]
     data.size_categories = [SIZE_NAMES[bisect.bisect(SIZES, sum(map(len, splits.values())))]]
 
