@@ -118,7 +118,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     return self.routed(route, match.groupdict())
         return self.refuse(404, f"no route {path}")
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = respond  # noqa: N815
+    do_GET = respond  # noqa: N815
+    do_HEAD = do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815
 
     def read_body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":

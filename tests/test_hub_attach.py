@@ -45,7 +45,7 @@ def test_recordings_are_those_of_the_same_ids(toy_fold, labels, toy_root):
         assert split.info.license == toy_fold[name].info.license
 
 
-def test_the_corpus_is_told_by_its_column_or_its_builder_or_by_name(toy_fold, labels, toy_root):
+def test_the_corpus_is_told_by_its_column_or_its_builder_or_by_name(labels, toy_root):
     bare = labels["test"].remove_columns("corpus")
     with pytest.raises(CorpusError, match="do not say which corpus they are of: give `corpus`, one of 'crema_d'"):
         attach_audio(bare, toy_root)
@@ -124,7 +124,7 @@ def test_labels_of_several_corpora_take_a_folder_each(toy_root, tmp_path):
         attach_audio(both, {"one": toy_root}, builders)
 
 
-def test_ten_thousand_rows_are_joined_at_once(labels):
+def test_ten_thousand_rows_are_joined_at_once():
     count = 10_000
     own = Dataset.from_dict(
         {

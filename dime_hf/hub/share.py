@@ -44,7 +44,11 @@ def shared(split: datasets.Dataset, include: Collection[str]) -> datasets.Datase
         raise ColumnError(f"`dataset` is a stream ({type(split).__name__}): load it without `streaming=True`")
     columns.require(split, columns.ID, columns.SOFT_LABEL, columns.HARD_LABEL)
     named = _named(split, include)
-    kept = split.select_columns([name for name in split.column_names if name in named])
+    if columns.AUDIO in named and split.format["type"] == "custom":
+        raise ColumnError(
+            "`dataset` makes its recordings as rows are read: give `augment(..., lazy=False)` to share them"
+        )
+    kept = split.select_columns([name for name in split.column_names if name in named]).with_format(None)
     if columns.HARD_LABEL not in named:
         kept = beside(kept, _nulls(len(split), split.features[columns.HARD_LABEL]))
     corpus = corpus_name(split)
