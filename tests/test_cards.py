@@ -1,8 +1,6 @@
 """Model cards: the scores with their control and the truth, whose votes were learnt, and how to use the model."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 from huggingface_hub import ModelCard
@@ -12,32 +10,7 @@ from dime_hf.columns import PARENTS, REFERENCE_COUNTS, SOFT_LABEL_SOURCE
 from dime_hf.corpora.folder import TOY_LICENCE
 from dime_hf.corpora.policy import TALLY_LINE, Tally
 from dime_hf.errors import LeakageError
-from tests.hub_client import environment, hub  # noqa: F401
-from tests.hub_server import TOKEN
-from tests.places import ROOT
 from tests.test_trainer import EXTRACTOR, tiny_encoder
-
-SCRIPT = """
-import sys
-import dime_hf
-import numpy as np
-from dime_hf import audio, hold_out_votes
-from huggingface_hub import ModelCard
-from transformers import pipeline
-from tests.test_cards import trainer_of
-
-root, repo, folder = sys.argv[1:]
-fold = dime_hf.load_dataset("iemocap", data_dir=root, fold=1)
-trainer = trainer_of(fold["train"], hold_out_votes(fold["test"], keep=1), folder, hub_model_id=repo)
-trainer.push_to_hub(license="apache-2.0")
-print(ModelCard.load(repo).content)
-
-classifier = pipeline("audio-classification", model=repo, top_k=None)
-one = fold["test"].select([0])
-found = {score["label"]: score["score"] for score in classifier(audio.read(one[0]["audio"]))}
-classes = one.features["hard_label"].names
-np.testing.assert_allclose([found[name] for name in classes], trainer.predict_distributions(one)[0], atol=1e-4)
-"""
 
 
 def trainer_of(training, evaluation, folder, model=None, **settings):
@@ -121,17 +94,3 @@ def test_labels_of_synthetic_votes_judge_nothing(toy_fold, judged, tmp_path):
         trainer.score_table(moving)
     assert "labels of synthetic votes" in trainer._scores_for_card()
     assert trainer_of(toy_fold["train"], None, tmp_path)._scores_for_card() == "there was no evaluation set with votes"
-
-
-def test_pushing_scores_the_evaluation_set_and_the_model_comes_back(hub, toy_root, tmp_path):  # noqa: F811
-    command = [sys.executable, "-c", SCRIPT, str(toy_root), "tester/tiny", str(tmp_path / "run")]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=environment(hub, tmp_path / "home"), check=False, cwd=ROOT
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "Against votes of held-out humans" in done.stdout
-    assert "license: apache-2.0" in done.stdout
-    assert 'model="tester/tiny", top_k=None' in done.stdout
-    files = hub.files("models", "tester/tiny")
-    assert {"README.md", "model.safetensors", "preprocessor_config.json"} <= set(files)
-    assert TOKEN not in done.stdout + done.stderr

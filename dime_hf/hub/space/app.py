@@ -18,7 +18,7 @@ import soundfile
 
 HERE = Path(__file__).parent
 ORDERS = {"most ambiguous first": -1, "clearest first": 1, "as they come": 0}
-COLOUR = "#56b4e9"  # of the bars: told apart by everybody, and black text is readable on it
+COLOUR = "#56b4e999"  # of the bars: text is readable on it, be the page light or dark
 
 
 def load(folder: Path = HERE) -> dict[str, datasets.Dataset]:
@@ -56,7 +56,7 @@ def distributions(row: dict[str, Any]) -> dict[str, list[float]]:
         found[f"human votes ({counts.sum():g})"] = (counts / counts.sum()).tolist()
     answers = [answer["distribution"] for answer in row.get("answers") or [] if answer["distribution"] is not None]
     if answers:
-        found[f"proxies ({len(answers)} answers)"] = np.mean(answers, axis=0).tolist()
+        found[f"proxies (answers: {len(answers)})"] = np.mean(answers, axis=0).tolist()
     found[f"soft label ({row.get('soft_label_source')})"] = row["soft_label"]
     if row.get("predicted") is not None:
         found["predicted"] = row["predicted"]
@@ -72,7 +72,7 @@ def table(found: dict[str, list[float]], classes: list[str]) -> str:
             for share in shares
         )
         lines.append(f"<tr><th>{html.escape(who)}</th>{cells}</tr>")
-    return f'<table style="width:100%">{"".join(lines)}</table>'
+    return f'<table style="width:100%;table-layout:fixed">{"".join(lines)}</table>'
 
 
 def about(row: dict[str, Any]) -> str:
@@ -118,7 +118,9 @@ def page(splits: dict[str, datasets.Dataset]) -> Any:
         order = gradio.Radio(list(ORDERS), value="most ambiguous first", label="Order")
         place = gradio.Slider(1, most[first], value=1, step=1, label="Utterance")
         told, bars = gradio.HTML(), gradio.HTML()
-        player = gradio.Audio(label="Recording", interactive=False, visible=plays)
+        player = gradio.Audio(
+            label="Recording", interactive=False, visible=plays, buttons=[]
+        )  # nothing to pass it on by
         given, shown = [split, order, place], [told, bars, player]
         blocks.load(show, given, shown, api_name="show")
         place.change(show, given, shown, api_visibility="private")
