@@ -65,6 +65,7 @@ class Client:
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.close()
+        self.process.kill()  # nothing is lost, and torch takes seconds to say goodbye
         self.process.wait(timeout=20)
         self.process.stdout.close()
 

@@ -98,6 +98,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     hub: Hub
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or head and body of an answer wait 40 ms for one another
 
     def log_message(self, *_: Any) -> None:
         """Be quiet."""

@@ -12,6 +12,7 @@ from datasets import Dataset, DatasetDict
 
 import dime_hf
 from dime_hf.corpora import toy
+from dime_hf.corpora.folder import TOY_LICENCE
 from dime_hf.errors import ColumnError, CorpusError
 from dime_hf.hub import attach_audio
 from dime_hf.hub.attach import _attach
@@ -43,6 +44,14 @@ def test_recordings_are_those_of_the_same_ids(toy_fold, labels, toy_root):
         assert split["soft_label"][:] == mixed[name]["soft_label"][:]
         assert split.features["audio"] == toy_fold[name].features["audio"]
         assert split.info.license == toy_fold[name].info.license
+
+
+def test_an_empty_split_stays_empty_and_a_licence_is_never_lost(labels, toy_root):
+    split = labels["test"]
+    empty = attach_audio(split.select([]), toy_root)
+    assert (len(empty), set(empty.column_names)) == (0, {*split.column_names, "audio"})
+    split.info.license = "mine"
+    assert attach_audio(split, toy_root).info.license == f"mine; {TOY_LICENCE}"
 
 
 def test_the_corpus_is_told_by_its_column_or_its_builder_or_by_name(labels, toy_root):
@@ -118,6 +127,7 @@ def test_labels_of_several_corpora_take_a_folder_each(toy_root, tmp_path):
     builders = {"one": "iemocap", "two": "iemocap"}
     clips = attach_audio(both, {"one": toy_root, "two": other_root}, builders)
     assert clips["audio"][:] == joined["audio"][:]
+    assert clips.info.license == f"one: {TOY_LICENCE}; two: {TOY_LICENCE}"
     with pytest.raises(CorpusError, match=r"several corpora: give data_dir=\{'one'"):
         attach_audio(both, toy_root, builders)
     with pytest.raises(CorpusError, match="no folder for 'two'.*Available: 'one'"):

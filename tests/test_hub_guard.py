@@ -46,7 +46,7 @@ def test_closed_corpora_are_refused_whichever_class_holds_them(toy_fold, folder)
     split = licensed(toy_fold["test"], folder.licence)
     stream = split.to_iterable_dataset()
     stream.info.license = folder.licence
-    held = (split, DatasetDict(train=split), stream, datasets.IterableDatasetDict(train=stream))
+    held = (split, DatasetDict(train=split), stream, stream.map(dict), datasets.IterableDatasetDict(train=stream))
     for dataset in held:
         with pytest.raises(LicenceError, match=f"recordings.*votes.*allow_upload='{folder.corpus}'"):
             dataset.push_to_hub("tester/never")

@@ -120,7 +120,7 @@ class served:  # noqa: N801
         with open(self.log, "wb") as log:
             command = [sys.executable, "app.py"]
             self.process = subprocess.Popen(command, cwd=self.folder, env=self.env, stdout=log, stderr=log)
-        for _ in range(600):
+        for _ in range(1200):
             with socket.socket() as caller:
                 if caller.connect_ex(("127.0.0.1", self.port)) == 0:
                     return f"http://127.0.0.1:{self.port}"
@@ -225,7 +225,7 @@ def test_predictions_must_fit(shown):
         (split, predictions[:5], r"of 'test' are \(5, 4\), not \(24, 4\)"),
         (split, predictions * 2, "must sum to 1"),
         (both, predictions, "give a mapping"),
-        (both, {"dev": predictions}, "are of 'dev'"),
+        (both, {"dev": predictions}, r"are of \['dev'\], but the splits of `dataset` \['train', 'test'\]"),
     ):
         with pytest.raises(DistributionError, match=message):
             push_space(dataset, "tester/never", predictions=given)

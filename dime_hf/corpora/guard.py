@@ -52,7 +52,8 @@ def check(dataset: Any, allow_upload: str | Collection[str] = ()) -> None:
         licence = split.info.license or ""
         if FORBIDDEN not in licence:
             continue
-        carried = [name for name in LICENSED if name in column_names(split)]
+        names = column_names(split) or list(LICENSED)  # a stream that was mapped does not know its columns
+        carried = [name for name in LICENSED if name in names]
         refused = [(corpus, own) for corpus, own in _closed() if own in licence and corpus not in allowed]
         if carried and refused:
             raise LicenceError(_refusal(carried, dict(refused)))

@@ -104,23 +104,26 @@ def _own_copy(corpus: str | None, folder: Folder | None, config: Mapping[str, An
 def _attach(
     split: datasets.Dataset, copies: Mapping[str | None, datasets.Dataset], missing_audio: str, tolerance: float
 ) -> datasets.Dataset:
+    if not len(split):
+        nothing = {
+            name: feature for name, feature in columns.corpus_features((), ()).items() if name in (AUDIO, DURATION)
+        }
+        return beside(
+            split, datasets.Dataset.from_dict({AUDIO: [], DURATION: []}, features=datasets.Features(nothing))
+        )
     found = _found(split, copies)
     lacking = found[AUDIO].is_null().to_numpy()
     _check_durations(split, found, tolerance)
     if lacking.any():
-        told = _lacking(split, found, lacking)
+        why = _lacking(split, found, lacking)
         if missing_audio == "error":
-            raise CorpusError(f"{told}; give `missing_audio='keep'` for null audio, or 'drop' to leave such rows out")
-        logger.warning(
-            "%s; %s", told, "they stay, with null audio" if missing_audio == "keep" else "they are left out"
-        )
+            raise CorpusError(f"{why}; give `missing_audio='keep'` for null audio, or 'drop' to leave such rows out")
+        logger.warning("%s; %s", why, "they stay, with null audio" if missing_audio == "keep" else "they are left out")
     features = next(iter(copies.values())).features
     kept = split.features.get(DURATION, features[DURATION])
-    known = (
-        [found[DURATION]] if DURATION not in split.column_names else [found[DURATION], read_column(split, DURATION)]
-    )
+    told = [read_column(split, DURATION)] if DURATION in split.column_names else []
     made = datasets.Dataset(
-        pa.table({AUDIO: found[AUDIO], DURATION: pc.coalesce(*known).cast(kept.pa_type)}),
+        pa.table({AUDIO: found[AUDIO], DURATION: pc.coalesce(found[DURATION], *told).cast(kept.pa_type)}),
         info=datasets.DatasetInfo(features=datasets.Features({AUDIO: features[AUDIO], DURATION: kept})),
         split=split.split,
     )
@@ -184,7 +187,7 @@ def _lacking(split: datasets.Dataset, found: pa.Table, lacking: np.ndarray[Any, 
 
 def _licence(split: datasets.Dataset, copies: Mapping[str | None, datasets.Dataset]) -> str:
     """The licences of what was attached: labels from the Hub have lost theirs, and pushes are guarded by it."""
-    named = {name: own.info.license or "not known" for name, own in copies.items()}
-    if list(named) == [None] or len(named) == 1:
-        return split.info.license or next(iter(named.values()))
-    return split.info.license or "; ".join(f"{name}: {licence}" for name, licence in named.items())
+    told = split.info.license or ""
+    own = {name: copy.info.license or "not known" for name, copy in copies.items()}
+    lines = [licence if len(own) == 1 else f"{name}: {licence}" for name, licence in own.items()]
+    return "; ".join([told] * bool(told) + [line for line in lines if line not in told])

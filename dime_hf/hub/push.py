@@ -13,7 +13,7 @@ from dime_hf.annotate.store import AnswerStore
 from dime_hf.corpora.guard import unwrapped
 from dime_hf.hub.card import dataset_card, fill_head
 from dime_hf.hub.repository import make_repository, refusals_of
-from dime_hf.hub.share import shared
+from dime_hf.hub.share import as_splits, shared
 from dime_hf.protocol import ScoreTable
 
 
@@ -38,7 +38,7 @@ def push_to_hub(
 
     Raises `ColumnError` for a name that is neither, and `HubError` for a public repository or a token that may not.
     """
-    splits = dataset if isinstance(dataset, dict) else datasets.DatasetDict({str(dataset.split or "train"): dataset})
+    splits = as_splits(dataset)
     leaving = datasets.DatasetDict({name: shared(split, include) for name, split in splits.items()})
     api = HfApi(endpoint=datasets.config.HF_ENDPOINT, token=token)
     with refusals_of(repo, api):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 import datasets
@@ -36,6 +37,13 @@ INCLUDE = {  # what can be named, and the columns that go with it
     "groups": (columns.SPEAKER, columns.GENDER, columns.SESSION, columns.DIALOG),
     "ratings": (columns.VALENCE, columns.ACTIVATION, columns.DOMINANCE),
 }
+
+
+def as_splits(dataset: datasets.Dataset | datasets.DatasetDict) -> dict[str, datasets.Dataset]:
+    """The splits of a dataset by name; a single one has its own, without the part of it that was asked for."""
+    if isinstance(dataset, dict):
+        return dict(dataset)
+    return {re.split(r"\W", str(dataset.split or "train"))[0]: dataset}
 
 
 def shared(split: datasets.Dataset, include: Collection[str]) -> datasets.Dataset:

@@ -20,7 +20,7 @@ from dime_hf.distribution import as_distributions
 from dime_hf.errors import ColumnError, DistributionError, HubError
 from dime_hf.hub.card import hub_licence
 from dime_hf.hub.repository import make_repository, refusals_of
-from dime_hf.hub.share import shared
+from dime_hf.hub.share import as_splits, shared
 from dime_hf.hub.space import app
 from dime_hf.stage import beside
 
@@ -96,7 +96,7 @@ def _write_data(
     dataset: datasets.Dataset | datasets.DatasetDict, folder: Path, include: Collection[str], predictions: Any
 ) -> str:
     """Write the splits that the page shows, with the bytes of recordings; return the Hub's name of their licence."""
-    splits = dataset if isinstance(dataset, dict) else datasets.DatasetDict({str(dataset.split or "train"): dataset})
+    splits = as_splits(dataset)
     predicted = _by_split(predictions, splits)
     folder.mkdir()
     for name, split in splits.items():
@@ -117,8 +117,10 @@ def _by_split(predictions: Any, splits: Mapping[str, datasets.Dataset]) -> Mappi
         if len(splits) > 1:
             raise DistributionError(f"`predictions` are of one split, `dataset` has {list(splits)}: give a mapping")
         return dict.fromkeys(splits, predictions)
-    if unknown := sorted(set(predictions) - set(splits)):
-        raise DistributionError(f"`predictions` are of {unknown[0]!r}, but the splits of `dataset` are {list(splits)}")
+    if set(predictions) != set(splits):
+        raise DistributionError(
+            f"`predictions` are of {list(predictions)}, but the splits of `dataset` {list(splits)}"
+        )
     return predictions
 
 
