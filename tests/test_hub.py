@@ -165,14 +165,14 @@ def test_one_split_goes_to_a_branch_with_its_card(session, hub):  # noqa: F811
     rows = session.run(
         """
 part = dime_hf.load_dataset("iemocap", data_dir=root, fold=1, split="test[:100%]")
-push_to_hub(part, "tester/one", revision="draft")
+push_to_hub(part, "one", revision="draft")
 result = datasets.load_dataset("tester/one", revision="draft").num_rows, len(splits["test"])
 """
     )
     assert rows == [{"test": rows[1]}, rows[1]]
     repo = hub.repos["datasets", "tester/one"]
     assert repo.files == {}
-    assert "# Soft labels" in repo.commits[repo.branches["draft"]]["files"]["README.md"].decode()
+    assert 'load_dataset("tester/one")' in repo.commits[repo.branches["draft"]]["files"]["README.md"].decode()
 
 
 def test_unknown_names_are_refused_before_anything_leaves(toy_fold):

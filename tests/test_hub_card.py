@@ -14,7 +14,7 @@ from dime_hf.annotate import AnswerStore, annotate
 from dime_hf.annotate.annotator import failed
 from dime_hf.augment import augment
 from dime_hf.corpora.folder import TOY_LICENCE
-from dime_hf.errors import ColumnError
+from dime_hf.errors import ColumnError, StoreError
 from dime_hf.hub import dataset_card, push_to_hub
 from dime_hf.hub.card import fill_head, plain
 from dime_hf.hub.share import shared
@@ -34,7 +34,8 @@ class Described(Teller):
     def about(self, id):
         if id in self.fails[:1]:
             return failed(self.proxy, range(4), "no answer within 60 s", "timeout")
-        return super().about(id)
+        answer = super().about(id)
+        return answer | {"error": answer["error"] or "a note, which is no failure"}
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,12 @@ def test_a_store_tells_models_revisions_and_prompts(annotated):
     assert "revision: 0123abcd" in card
     assert "prompt: Name the emotion." in card
     assert "were not told" not in card
+    assert "| tiny\\|model/plain | 68 | 68 | 1 timeout, 2 model |" in card.replace(
+        "2 model, 1 timeout", "1 timeout, 2 model"
+    )
     assert "DiME-Aug" not in card
+    with pytest.raises(StoreError, match="no answer store"):
+        push_to_hub(split, "tester/never", store=store.with_name("other.sqlite"))
 
 
 def test_scores_stand_in_the_card_as_they_are(toy_fold):

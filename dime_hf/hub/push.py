@@ -42,8 +42,9 @@ def push_to_hub(
     leaving = datasets.DatasetDict({name: shared(split, include) for name, split in splits.items()})
     api = HfApi(endpoint=datasets.config.HF_ENDPOINT, token=token)
     with refusals_of(repo, api):
-        name = make_repository(api, repo, "dataset", private=private)
-        text = dataset_card(splits, leaving, repo=name, store=store, scores=scores)
+        name = repo if "/" in repo else f"{api.whoami()['name']}/{repo}"
+        text = dataset_card(splits, leaving, repo=name, store=store, scores=scores)  # what it refuses leaves nothing
+        make_repository(api, name, "dataset", private=private)
         push = unwrapped(datasets.DatasetDict)  # the guard is for pushes of everything
         commit = push(leaving, name, private=private, token=token, revision=revision, **push_arguments)
         at = commit.pr_revision or revision

@@ -30,7 +30,7 @@ def refusals_of(repo: str, api: HfApi) -> Iterator[None]:
 
 
 def make_repository(api: HfApi, repo: str, kind: str, *, private: bool, **how: Any) -> str:
-    """Make a repository unless it is there, and return its whole name.
+    """Make a repository unless it is there, and return its name with its owner's.
 
     Raises `HubError` where it should be private and is there already, for all to see.
     """
