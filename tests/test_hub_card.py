@@ -97,9 +97,7 @@ def test_a_store_tells_models_revisions_and_prompts(annotated):
     assert "revision: 0123abcd" in card
     assert "prompt: Name the emotion." in card
     assert "were not told" not in card
-    assert "| tiny\\|model/plain | 68 | 68 | 1 timeout, 2 model |" in card.replace(
-        "2 model, 1 timeout", "1 timeout, 2 model"
-    )
+    assert "| tiny\\|model/plain | 68 | 68 | 2 model, 1 timeout |" in card
     assert "DiME-Aug" not in card
     with pytest.raises(StoreError, match="no answer store"):
         push_to_hub(split, "tester/never", store=store.with_name("other.sqlite"))
