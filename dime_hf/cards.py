@@ -70,9 +70,14 @@ def _temperature(config: Any) -> str:
 
 
 def _scores(scores: ScoreTable | str | None) -> str:
-    """The table as text, and how to read it."""
-    if not isinstance(scores, ScoreTable):
-        return f"Not scored: {scores or 'no scores were given'}."
+    """The table, or why there is none."""
+    return (
+        how_to_read(scores) if isinstance(scores, ScoreTable) else f"Not scored: {scores or 'no scores were given'}."
+    )
+
+
+def how_to_read(scores: ScoreTable) -> str:
+    """Return Markdown of a table of scores, with what they mean."""
     lines = ["```", str(scores), "```", ""]
     if scores.moving:
         lines.append("**The reference moves**: it contains what it judges. These are no scores of quality.")

@@ -11,6 +11,8 @@ DimeError
  +-- PlanError               a plan of DiME-Aug cannot be made, or read, as it is written
  +-- FitError                the data cannot identify what is to be fitted
  +-- LeakageError            votes that must stay held out would be seen
+ +-- HubError                the Hub refuses, or a repository there is not as it should be
+ +-- LicenceError            a licence forbids what would be shared
  +-- PackageError            an optional package is needed and not installed
 """
 
@@ -72,6 +74,14 @@ class FitError(DimeError):
 
 class LeakageError(DimeError):
     """Votes that must stay held out would be seen."""
+
+
+class HubError(DimeError):
+    """The Hub refuses, or a repository there is not as it should be."""
+
+
+class LicenceError(DimeError):
+    """A licence forbids what would be shared."""
 
 
 def did_you_mean(found: str, possible: Iterable[str]) -> str:

@@ -53,7 +53,7 @@ def beside(dataset: datasets.Dataset, made: datasets.Dataset) -> datasets.Datase
     if not len(dataset):
         return _empty(dataset, datasets.Features({**dataset.features, **made.features}))
     kept = dataset.remove_columns([name for name in made.column_names if name in dataset.column_names])
-    joined = datasets.concatenate_datasets([kept, made], axis=1)
+    joined = datasets.concatenate_datasets([kept, made], axis=1, split=dataset.split)
     return joined.select_columns(list(dict.fromkeys([*dataset.column_names, *made.column_names])))
 
 

@@ -1,9 +1,6 @@
 """Model cards: the scores with their control and the truth, whose votes were learnt, and how to use the model."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 from huggingface_hub import ModelCard
@@ -13,23 +10,7 @@ from dime_hf.columns import PARENTS, REFERENCE_COUNTS, SOFT_LABEL_SOURCE
 from dime_hf.corpora.folder import TOY_LICENCE
 from dime_hf.corpora.policy import TALLY_LINE, Tally
 from dime_hf.errors import LeakageError
-from tests.places import ROOT
-from tests.test_hub import hub  # noqa: F401
 from tests.test_trainer import EXTRACTOR, tiny_encoder
-
-SCRIPT = """
-import sys
-import dime_hf
-from dime_hf import hold_out_votes
-from huggingface_hub import ModelCard
-from tests.test_cards import trainer_of
-
-root, repo, folder = sys.argv[1:]
-fold = dime_hf.load_dataset("iemocap", data_dir=root, fold=1)
-trainer = trainer_of(fold["train"], hold_out_votes(fold["test"], keep=1), folder, hub_model_id=repo)
-trainer.push_to_hub(license="apache-2.0")
-print(ModelCard.load(repo).content)
-"""
 
 
 def trainer_of(training, evaluation, folder, model=None, **settings):
@@ -113,25 +94,3 @@ def test_labels_of_synthetic_votes_judge_nothing(toy_fold, judged, tmp_path):
         trainer.score_table(moving)
     assert "labels of synthetic votes" in trainer._scores_for_card()
     assert trainer_of(toy_fold["train"], None, tmp_path)._scores_for_card() == "there was no evaluation set with votes"
-
-
-def test_pushing_scores_the_evaluation_set(hub, toy_root, tmp_path):  # noqa: F811
-    environment = os.environ | {
-        "HF_ENDPOINT": hub.url,
-        "HF_TOKEN": "hf_of_a_test",
-        "HF_HOME": str(tmp_path / "home"),
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_OFFLINE": "0",
-        "HF_DATASETS_OFFLINE": "0",
-        "PYTHONPATH": str(ROOT),
-    }
-    command = [sys.executable, "-c", SCRIPT, str(toy_root), "tester/tiny", str(tmp_path / "run")]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, cwd=ROOT)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "Against votes of held-out humans" in done.stdout
-    assert "license: apache-2.0" in done.stdout
-    assert 'model="tester/tiny", top_k=None' in done.stdout
-    repo = hub.repos["models", "tester/tiny"]
-    files = repo["commits"][repo["refs"]["main"]]["files"]
-    assert {"README.md", "model.safetensors", "preprocessor_config.json"} <= set(files)
-    assert "hf_of_a_test" not in done.stdout + done.stderr

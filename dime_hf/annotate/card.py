@@ -45,7 +45,8 @@ def annotation_card(store: AnswerStore | str | Path) -> str:
     for proxy in sorted({*counted, *failed}):
         count, utterances, off_option = counted.get(proxy, (0, 0, None))
         share = "" if off_option is None else f"{off_option:.4f}"
-        rows.append(f"| {proxy} | {count:,} | {utterances:,} | {', '.join(failed.get(proxy, ['0']))} | {share} |")
+        name = proxy.replace("|", "\\|")  # else it would be two cells
+        rows.append(f"| {name} | {count:,} | {utterances:,} | {', '.join(failed.get(proxy, ['0']))} | {share} |")
     return "\n".join(
         [
             "## Synthetic answers",

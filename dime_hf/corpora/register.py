@@ -2,6 +2,7 @@
 
 `datasets` has no public way to add a builder. Its table of packaged modules would glob the whole corpus on every load
 and ask the network for statistics, so `dataset_module_factory`, which turns a name into a builder, is wrapped instead.
+So is `push_to_hub`: see `guard`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import datasets
 import datasets.inspect
 import datasets.load
 
+from dime_hf.corpora.guard import guard, unguard
 from dime_hf.errors import CorpusError, did_you_mean
 
 BUILDERS = {
@@ -41,12 +43,13 @@ def corpus_of(path: Any) -> str | None:
 
 
 def register() -> None:
-    """Let `datasets.load_dataset` know the corpora, unless the environment has DIME_HF_NO_REGISTER=1."""
+    """Let `datasets` know the corpora and guard what they hold, unless the environment has DIME_HF_NO_REGISTER=1."""
     if os.environ.get(OPT_OUT) not in (None, "", "0"):
         return
     for module in _PATCHED:
         if not hasattr(module.dataset_module_factory, "unwrapped"):
             module.dataset_module_factory = _wrap(module.dataset_module_factory)
+    guard()
 
 
 def unregister() -> None:
@@ -55,6 +58,7 @@ def unregister() -> None:
         module.dataset_module_factory = getattr(
             module.dataset_module_factory, "unwrapped", module.dataset_module_factory
         )
+    unguard()
 
 
 def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:

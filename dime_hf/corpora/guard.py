@@ -1,0 +1,80 @@
+"""`push_to_hub` of `datasets` uploads all columns and the bytes of recordings: not where a licence forbids it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+import datasets
+
+from dime_hf.columns import AUDIO, HUMAN_VOTES, TEXT, column_names
+from dime_hf.errors import LicenceError
+
+FORBIDDEN = "no redistribution"  # in the licence of a corpus that must not be passed on
+LICENSED = {AUDIO: "the recordings", TEXT: "the transcripts", HUMAN_VOTES: "the votes"}
+GUARDED = (datasets.Dataset, datasets.DatasetDict, datasets.IterableDataset, datasets.IterableDatasetDict)
+
+
+def guard() -> None:
+    """Let `push_to_hub` refuse what a corpus's licence forbids, and know the argument `allow_upload`."""
+    for cls in GUARDED:
+        if hasattr(cls, "push_to_hub") and not hasattr(cls.push_to_hub, "unwrapped"):
+            cls.push_to_hub = _wrap(cls.push_to_hub)
+
+
+def unguard() -> None:
+    """Undo `guard`."""
+    for cls in GUARDED:
+        if hasattr(cls, "push_to_hub"):
+            cls.push_to_hub = unwrapped(cls)
+
+
+def unwrapped(cls: Any) -> Callable[..., Any]:
+    """The `push_to_hub` of a class of `datasets` as it was made."""
+    return getattr(cls.push_to_hub, "unwrapped", cls.push_to_hub)
+
+
+def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def push_to_hub(self: Any, *args: Any, allow_upload: str | Collection[str] = (), **kwargs: Any) -> Any:
+        check(self, allow_upload)
+        return original(self, *args, **kwargs)
+
+    push_to_hub.unwrapped = original  # type: ignore[attr-defined]
+    return push_to_hub
+
+
+def check(dataset: Any, allow_upload: str | Collection[str] = ()) -> None:
+    """Raise `LicenceError` for recordings, words or votes of corpora that forbid it and are not in `allow_upload`."""
+    allowed = {allow_upload} if isinstance(allow_upload, str) else set(allow_upload)
+    for split in dataset.values() if isinstance(dataset, dict) else [dataset]:
+        licence = split.info.license or ""
+        if FORBIDDEN not in licence:
+            continue
+        names = column_names(split) or list(LICENSED)  # a stream that was mapped does not know its columns
+        carried = [name for name in LICENSED if name in names]
+        refused = [(corpus, own) for corpus, own in _closed() if own in licence and corpus not in allowed]
+        if carried and refused:
+            raise LicenceError(_refusal(carried, dict(refused)))
+
+
+def _closed() -> Iterator[tuple[str, str]]:
+    """Corpora that must not be passed on, with their licences."""
+    from dime_hf.corpora.register import BUILDERS, builder_class
+
+    for corpus in BUILDERS:
+        licence = builder_class(corpus).BUILDER_CONFIG_CLASS.folder_class.licence
+        if FORBIDDEN in licence:
+            yield corpus, licence
+
+
+def _refusal(carried: Collection[str], refused: dict[str, str]) -> str:
+    what = ", ".join(f"{LICENSED[name]} ({name!r})" for name in carried)
+    told = "; ".join(f"{corpus}: {licence}" for corpus, licence in refused.items())
+    names = repr(next(iter(refused))) if len(refused) == 1 else repr(tuple(refused))
+    return (
+        f"`push_to_hub` would upload {what} of a corpus whose licence forbids it ({told}). "
+        "`dime_hf.hub.push_to_hub(dataset, repo)` shares ids and soft labels alone; if you may share all of it, say "
+        f"so: `push_to_hub(..., allow_upload={names})`"
+    )

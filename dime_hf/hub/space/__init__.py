@@ -1,0 +1,1 @@
+"""The page that `push_space` puts on a Hub Space."""
