@@ -13,7 +13,7 @@ MODULE = next(path for path in sorted(HERE.glob("*.py")) if path.name != "app.py
 CARD = (HERE / "README.md").read_text(encoding="utf-8").split("---\n", 2)[2]
 EXAMPLE = "[[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]]", "[[3, 1, 0], [0, 1, 2]]"
 
-metric = evaluate.load(str(MODULE))
+metric = evaluate.load(str(MODULE), keep_in_memory=True)
 
 
 def compute(predictions: str, references: str) -> dict[str, Any]:
