@@ -70,7 +70,8 @@ def to_audformat(
     """
     audformat = _audformat()
     exported, tally = Exported.read(dataset), Tally.read(dataset)
-    left_behind("audformat", {f"column {name!r}": 1 for name in dataset.column_names if name not in CARRIED})
+    left = [name for name in dataset.column_names if name not in CARRIED]
+    left_behind("audformat", {f"columns ({', '.join(left)})": len(left)})
     about = [line for line in (dataset.info.description or "").splitlines() if not line.startswith(TALLY_LINE)]
     database = audformat.Database(
         name,

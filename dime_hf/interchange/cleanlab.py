@@ -64,10 +64,10 @@ def to_cleanlab(
 
 
 def from_cleanlab(labels_multiannotator: pd.DataFrame, classes: Sequence[str]) -> datasets.Dataset:
-    """Return a frame of labels, such as `to_cleanlab` makes, as a dataset: a row an utterance, `classes` as they stand.
+    """Return a frame of labels, such as `to_cleanlab` makes, as a dataset: a row an utterance.
 
-    The index are the ids, the columns the annotators. Raises `CorpusError` for a cell that is no place in `classes`,
-    `ColumnError` for an id or an annotator that comes twice.
+    The index are the ids, the columns the annotators, the cells places in `classes`. Raises `CorpusError` for a cell
+    that is none, `ColumnError` for an id or an annotator that comes twice.
     """
     ids, names = (
         [str(name) for name in axis] for axis in (labels_multiannotator.index, labels_multiannotator.columns)
@@ -85,8 +85,8 @@ def from_cleanlab(labels_multiannotator: pd.DataFrame, classes: Sequence[str]) -
     if wrong.any():
         first = int(np.argmax(wrong))
         raise CorpusError(
-            f"`labels_multiannotator` has {label[first]:g} by {names[column[first]]!r} on {ids[row[first]]!r}, which is "
-            f"no place in `classes`: 0 to {len(classes) - 1}"
+            f"`labels_multiannotator` has {label[first]:g} by {names[column[first]]!r} on {ids[row[first]]!r}, "
+            f"which is no place in `classes`: 0 to {len(classes) - 1}"
         )
     annotator = named(pa.array(names, pa.string()).take(pa.array(column)))
     choices = lists(np.arange(len(row)), label.astype(np.int64), len(row))

@@ -43,7 +43,7 @@ class SingleVotes:
         anonymous: Anonymous,
         allowed: Sequence[str] = ("refuse", "rows", "leave_out"),
     ) -> SingleVotes:
-        """Read the external votes; raise `ColumnError` for what the format cannot hold, unless an argument says how."""
+        """Read the votes; raise `ColumnError` for what the format cannot hold, unless an argument says how."""
         _check("votes", votes, ("cast", "counted"))
         _check("several_choices", several_choices, allowed)
         _check("anonymous", anonymous, ("refuse", "number"))
