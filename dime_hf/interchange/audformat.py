@@ -253,11 +253,13 @@ def _read_votes(votes: pd.DataFrame, ids: pa.Array, labels: Sequence[str], name:
         pc.index_in(pa.array(votes["label"].astype(object), pa.string()), pa.array(labels)).fill_null(-1).to_numpy()
     )
     question = votes["question"].astype(object).to_numpy()
-    asked = [lists(vote[mask], place[mask], len(first)) for mask in (question == each for each in QUESTIONS)]
+    choices, secondary = (
+        lists(vote[mask], place[mask], len(first)) for mask in (question == each for each in QUESTIONS)
+    )
     annotator, kind, note = (
         pa.array(votes[column].astype(object).iloc[first], pa.string()) for column in ("annotator", "kind", "note")
     )
-    return cast_votes(labels, len(ids), row.to_numpy()[first], annotator, *asked, kind=kind, note=note)
+    return cast_votes(labels, len(ids), row.to_numpy()[first], annotator, choices, secondary, kind, note)
 
 
 def _facts(facts: pd.DataFrame, shares: pd.DataFrame, tally: Tally, root: Any) -> dict[str, pa.Array]:

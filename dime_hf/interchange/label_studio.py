@@ -100,8 +100,8 @@ def to_label_studio(
     with open(path, "w", encoding="utf-8") as file:
         for number, id in enumerate(exported.ids.to_pylist()):
             told = {ID: id, AUDIO: sounds[number]} | {name: values[number] for name, values in facts.items()}
-            task = {"data": {name: value for name, value in told.items() if value is not None}}
-            task["annotations"] = votes[number]
+            data = {name: value for name, value in told.items() if value is not None}
+            task = {"data": data, "annotations": votes[number]}
             file.write((",\n" if number else "[\n") + json.dumps(task, ensure_ascii=False))
         file.write("\n]\n" if len(dataset) else "[]\n")
     return len(dataset)
@@ -132,10 +132,10 @@ def from_label_studio(
     flat = [label for vote in votes for label in (*vote.choices, *vote.secondary)]
     known, _ = places(pa.array(flat, pa.string()), classes, os.fspath(path))
     place = {label: number for number, label in enumerate(known)}
-    asked = [_lists([getattr(vote, name) for vote in votes], place) for name in ("choices", SECONDARY)]
+    choices, secondary = (_lists([getattr(vote, name) for vote in votes], place) for name in ("choices", SECONDARY))
     annotator, kind, note = (pa.array([getattr(vote, name) for vote in votes], pa.string()) for name in TEXTS)
     row = np.array([vote.row for vote in votes], dtype=np.int64)
-    cast = cast_votes(known, len(tasks), row, named(annotator), *asked, kind=kind, note=note)
+    cast = cast_votes(known, len(tasks), row, named(annotator), choices, secondary, kind, note)
     facts = {name: pa.array([_text(task["data"].get(name)) for task in tasks], pa.string()) for name in FACTS}
     sounds = [_local(task["data"].get(AUDIO), root, url) for task in tasks]
     facts |= recordings(pa.array(sounds, pa.string()), os.fspath(path))
