@@ -42,6 +42,7 @@ EMOTION, SECONDARY, NOTE, ANNOTATOR, KIND = "emotion", "secondary", "note", "ann
 FACTS = (columns.TEXT, columns.SPEAKER, columns.GENDER, columns.SESSION, columns.DIALOG)
 CARRIED = {ID, AUDIO, columns.HUMAN_VOTES, *columns.label_features(["x", "y"]), *FACTS}
 TEXTS = (ANNOTATOR, KIND, NOTE)
+PAGE = 1000  # utterances
 
 
 class _Vote(NamedTuple):
@@ -96,12 +97,12 @@ def to_label_studio(
         None if sound is None else url + (sound if root is None else below(sound, root)) for sound in paths(dataset)
     ]
     facts = {name: read_column(dataset, name).to_pylist() for name in FACTS if name in dataset.column_names}
-    votes = _written(exported, users or {})
+    votes = zip(exported.ids.to_pylist(), _written(exported, users or {}), strict=True)
     with open(path, "w", encoding="utf-8") as file:
-        for number, id in enumerate(exported.ids.to_pylist()):
+        for number, (id, annotations) in enumerate(votes):
             told = {ID: id, AUDIO: sounds[number]} | {name: values[number] for name, values in facts.items()}
             data = {name: value for name, value in told.items() if value is not None}
-            task = {"data": data, "annotations": votes[number]}
+            task = {"data": data, "annotations": annotations}
             file.write((",\n" if number else "[\n") + json.dumps(task, ensure_ascii=False))
         file.write("\n]\n" if len(dataset) else "[]\n")
     return len(dataset)
@@ -142,18 +143,24 @@ def from_label_studio(
     return dataset_of(pa.array(ids, pa.string()), cast, facts, f"Votes from Label Studio ({Path(path).name}).")
 
 
-def _written(exported: Exported, users: Mapping[str, int | str]) -> list[list[dict[str, Any]]]:
-    """The annotations of every utterance."""
-    cast, names = exported.votes, exported.numbered().to_pylist()
-    made: list[list[dict[str, Any]]] = [[] for _ in range(cast.rows)]
-    answers = [_results(answer, cast.inventory) for answer in cast.answers.to_pylist()]
-    for row, answer, name, who in zip(cast.row, cast.answer, names, cast.annotator.to_pylist(), strict=True):
-        annotation: dict[str, Any] = {"result": [*answers[answer], _result(ANNOTATOR, "textarea", [name])]}
-        if who in users:
-            user = users[who]
-            annotation["completed_by"] = {"email": user} if isinstance(user, str) else user
-        made[row].append(annotation)
-    return made
+def _written(exported: Exported, users: Mapping[str, int | str]) -> Iterator[list[dict[str, Any]]]:
+    """The annotations of every utterance, made page by page."""
+    cast, names = exported.votes, exported.numbered()
+    for start in range(0, cast.rows, PAGE):
+        first, end = np.searchsorted(cast.row, [start, min(start + PAGE, cast.rows)])
+        page: list[list[dict[str, Any]]] = [[] for _ in range(min(PAGE, cast.rows - start))]
+        answers = cast.answers.take(pa.array(cast.answer[first:end])).to_pylist()
+        who = (values[first:end].to_pylist() for values in (names, cast.annotator))
+        for row, answer, name, known in zip(cast.row[first:end] - start, answers, *who, strict=True):
+            result = [*_results(answer, cast.inventory), _result(ANNOTATOR, "textarea", [name])]
+            page[row].append({"result": result} | _completed_by(users.get(known)))
+        yield from page
+
+
+def _completed_by(user: int | str | None) -> dict[str, Any]:
+    if user is None:
+        return {}
+    return {"completed_by": {"email": user} if isinstance(user, str) else user}
 
 
 def _results(answer: Mapping[str, Any], labels: Sequence[str]) -> list[dict[str, Any]]:
