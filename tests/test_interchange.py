@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 
 import audformat
 import cleanlab.multiannotator
@@ -18,7 +19,7 @@ from dime_hf import VotePolicy, audio, columns, derive
 from dime_hf.corpora import toy
 from dime_hf.corpora.labels import LabelSet
 from dime_hf.corpora.policy import Tally
-from dime_hf.errors import ColumnError, CorpusError, DistributionError
+from dime_hf.errors import ColumnError, CorpusError, DistributionError, PackageError
 from dime_hf.interchange import (
     from_audformat,
     from_cleanlab,
@@ -363,6 +364,12 @@ def test_bad_databases(corpus, tmp_path):
         to_audformat(same, "toy", root=root)
 
 
+def test_without_audformat(monkeypatch):
+    monkeypatch.setitem(sys.modules, "audformat", None)
+    with pytest.raises(PackageError, match=r"needs the package audformat: pip install 'dime_hf\[interchange\]'"):
+        to_audformat(dataset_of(HAND_MADE), "toy")
+
+
 # Label Studio
 
 RESULT = {"from_name": str, "to_name": str, "type": str, "value": dict}  # https://labelstud.io/guide/task_format
@@ -414,6 +421,18 @@ def test_label_studio_refers_to_recordings(corpus, tmp_path):
     assert tasks[0]["annotations"][0]["completed_by"] in (3, {"email": "e2@example.org"}, None)
     given_ = [one.get("completed_by") for task in tasks for one in task["annotations"]]
     assert given_.count(3) == sum(one["annotator"] == "E1" for cell in dataset["human_votes"] for one in cell) > 0
+
+
+def test_bytes_of_recordings_stay_behind(corpus, tmp_path, caplog):
+    row = corpus[1].select([1])
+    embedded = row.map(lambda _: {"audio": {"bytes": b"RIFF-secret", "path": None}}, features=row.features)
+    with caplog.at_level(logging.WARNING, "dime_hf"):
+        to_label_studio(embedded, tmp_path / "tasks.json")
+        database = to_audformat(embedded, "toy")
+    assert caplog.text.count("1 recordings are bytes in the dataset") == 2
+    assert "secret" not in (tmp_path / "tasks.json").read_text()
+    assert database["utterances"].df["recorded"].tolist() == [False]
+    assert from_audformat(database)["audio"][:] == [None]
 
 
 def test_the_labeling_interface_asks_for_the_labels():

@@ -156,10 +156,14 @@ def recordings(paths: pa.Array, format: str, durations: bool = True) -> dict[str
 
 
 def paths(dataset: datasets.Dataset) -> list[str | None]:
-    """Path of every recording, null where there is none: bytes are never exported."""
+    """Path of every recording, null where there is none; those of bytes alone are not exported, which is said."""
     if AUDIO not in dataset.column_names:
         return [None] * len(dataset)
-    return pc.struct_field(read_column(dataset, AUDIO), "path").to_pylist()
+    cells = read_column(dataset, AUDIO)
+    files = pc.struct_field(cells, "path")
+    if embedded := files.null_count - cells.null_count:
+        logger.warning("%s recordings are bytes in the dataset, not files: they are left out", f"{embedded:,}")
+    return files.to_pylist()
 
 
 def below(path: str, root: str | os.PathLike[str]) -> str:
