@@ -81,8 +81,10 @@ PARQUET = {
             "error": pa.string(),
             "kind": pa.string(),
             "asked_at": pa.string(),
+            "parts": pa.int64(),
         }
     ),
+    "proxies": pa.schema({"proxy": pa.string(), "field": pa.string(), "value": pa.string()}),
 }
 
 

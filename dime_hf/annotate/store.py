@@ -105,14 +105,29 @@ class AnswerStore:
 
         Columns: key, part, utterance, proxy, order, distribution, draws, votes, off_option, asked_at, note.
         """
-        return self._export("answers", "utterance, proxy, key, part", path)
+        return self.export("answers", path, "utterance, proxy, key, part")
 
     def failures_to_parquet(self, path: str | Path) -> int:
         """Write all failures on record to a Parquet file, sorted by utterance, proxy and date, and return how many.
 
-        Columns: key, utterance, proxy, order, error, kind, asked_at.
+        Columns: key, utterance, proxy, order, error, kind, asked_at, parts.
         """
-        return self._export("failures", "utterance, proxy, asked_at, rowid", path)
+        return self.export("failures", path, "utterance, proxy, asked_at, rowid")
+
+    def export(self, table: str, path: str | Path, order: str) -> int:
+        """Write a table to a Parquet file in an order of rows (SQL), page by page, and return how many there are."""
+        columns, written = schema.PARQUET[table], 0
+        names = ", ".join(f'"{name}"' for name in columns.names)
+        with self._errors(), pq.ParquetWriter(path, columns) as writer:
+            rows = self._connection.execute(f"SELECT {names} FROM {table} ORDER BY {order}")
+            while page := rows.fetchmany(PAGE):
+                values = [
+                    [json.loads(value) for value in column] if pa.types.is_list(field.type) else list(column)
+                    for column, field in zip(zip(*page, strict=True), columns, strict=True)
+                ]
+                writer.write_table(pa.table(values, schema=columns))
+                written += len(page)
+        return written
 
     def select(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows of an SQL query; `values` stand for its question marks."""
@@ -214,20 +229,6 @@ class AnswerStore:
             raise  # a use after `close`, or from another thread: a mistake of the caller, not of the file
         except (sqlite3.DatabaseError, json.JSONDecodeError) as error:
             raise StoreError(_explain(error, self.path, reads or self.path)) from error
-
-    def _export(self, table: str, order: str, path: str | Path) -> int:
-        columns, written = schema.PARQUET[table], 0
-        names = ", ".join(f'"{name}"' for name in columns.names)
-        with self._errors(), pq.ParquetWriter(path, columns) as writer:
-            rows = self._connection.execute(f"SELECT {names} FROM {table} ORDER BY {order}")
-            while page := rows.fetchmany(PAGE):
-                values = [
-                    [json.loads(value) for value in column] if pa.types.is_list(field.type) else list(column)
-                    for column, field in zip(zip(*page, strict=True), columns, strict=True)
-                ]
-                writer.write_table(pa.table(values, schema=columns))
-                written += len(page)
-        return written
 
 
 def kind_of(error: str | None) -> str:
