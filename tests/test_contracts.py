@@ -18,8 +18,9 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "dime_hf"
 LAYERS = (
     ("columns", "errors"), ("stage",), ("distribution",), ("dirichlet",), ("score",), ("evidence",), ("audio",),
-    ("corpora",), ("simulation",), ("annotate",), ("pool",), ("protocol",), ("validate",), ("augment",), ("losses",),
-    ("modeling",), ("cards",), ("trainer",), ("tuning",), ("report",), ("hub",), ("prepare",),
+    ("corpora",), ("simulation",), ("annotate",), ("pool",), ("interchange",), ("protocol",), ("validate",),
+    ("augment",), ("losses",), ("modeling",), ("cards",), ("trainer",), ("tuning",), ("report",), ("hub",),
+    ("prepare",), ("cli",),
 )  # fmt: skip
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 METRICS = sorted(
