@@ -94,7 +94,12 @@ def _decoded(cell: Any) -> tuple[NDArray[np.float32], int] | None:
 
 
 def _decode(cell: Any) -> tuple[NDArray[np.float32], int]:
-    content = _file_bytes(cell)
+    if (content := _given_bytes(cell)) is None:
+        path = _path(cell)
+        try:
+            return soundfile.read(path, dtype="float32")  # threads decode side by side as long as Python reads no file
+        except soundfile.LibsndfileError as error:
+            raise _unreadable(path, _file_bytes(cell)[:100], error) from error
     if content[20:24] == b"\3\0\1\0" and content.startswith(b"RIFF"):  # maybe of `encode_float_wav`: no need to decode
         rate, size = int.from_bytes(content[24:28], "little"), len(content) - FLOAT_WAV.size
         if size > 0 and content.startswith(_float_wav_header(size, rate)):
@@ -105,16 +110,25 @@ def _decode(cell: Any) -> tuple[NDArray[np.float32], int]:
         raise _unreadable(_name(cell), content[:100], error) from error
 
 
-def _file_bytes(cell: Any) -> bytes:
-    """Bytes of the sound file that a cell holds or points to."""
-    content = cell.get("bytes") if isinstance(cell, dict) else cell if isinstance(cell, bytes) else None
-    if content is not None:
-        return content
+def _given_bytes(cell: Any) -> bytes | None:
+    """Bytes of the sound file that a cell holds."""
+    return cell.get("bytes") if isinstance(cell, dict) else cell if isinstance(cell, bytes) else None
+
+
+def _path(cell: Any) -> str:
     path = cell.get("path") if isinstance(cell, dict) else cell
     if path is None:
         raise AudioError(
             "the audio is null: this utterance has no recording (drop such rows with `missing_audio='drop'`)"
         )
+    return os.fspath(path)
+
+
+def _file_bytes(cell: Any) -> bytes:
+    """Bytes of the sound file that a cell holds or points to."""
+    if (content := _given_bytes(cell)) is not None:
+        return content
+    path = _path(cell)
     try:
         return Path(path).read_bytes()
     except OSError as error:

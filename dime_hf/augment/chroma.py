@@ -13,6 +13,7 @@ from dime_hf.columns import SAMPLING_RATE
 Spectra = NDArray[np.float32]  # (F, values), a row for each frame
 
 LOWEST, HIGHEST = 150.0, 4000.0  # Hz, between which pitches are looked for
+STEPS = 100  # in which the tuning of a semitone is told
 THRESHOLD = 0.1  # of a frame's loudest frequency, below which nothing is a pitch
 
 
@@ -22,23 +23,32 @@ def chroma(power: Spectra, clips: Sequence[slice]) -> Spectra:
     Each clip has its own tuning; frames of no clip have no energy.
     """
     energy = np.zeros((len(power), 12), np.float32)
-    for clip, tuning in zip(clips, tunings(power, clips), strict=True):
+    for clip, tuning in zip(clips, tunings(power, clips).tolist(), strict=True):
         np.matmul(power[clip], _filters(2 * (power.shape[1] - 1), tuning), out=energy[clip])
     loudest = energy.max(1, keepdims=True)
     return energy / np.where(loudest > np.finfo(np.float32).tiny, loudest, 1)
 
 
-def tunings(power: Spectra, clips: Sequence[slice]) -> list[float]:
-    """Return by what part of a semitone, in [-.5, .5), the louder half of the peaks of each clip is off A440."""
+def tunings(power: Spectra, clips: Sequence[slice]) -> NDArray[np.float64]:
+    """Return by what part of a semitone, in [-.5, .5), the louder half of the peaks of each clip is off A440.
+
+    That is `librosa.estimate_tuning` of each: the fullest of a hundred bins; 0 where there is no peak.
+    """
     import librosa
 
     frames, pitches, loudness = _peaks(power)
-    found = []
-    for clip in clips:
-        mine = slice(*np.searchsorted(frames, (clip.start, clip.stop)))
-        loud = pitches[mine][loudness[mine] >= np.median(loudness[mine])] if mine.stop > mine.start else ()
-        found.append(float(librosa.pitch_tuning(loud)) if len(loud) else 0.0)
-    return found
+    bounds = np.searchsorted(frames, [(clip.start, clip.stop) for clip in clips])
+    mine = [slice(*bound) for bound in bounds]
+    medians = [np.median(loudness[peaks]) if peaks.stop > peaks.start else 0 for peaks in mine]
+    clip_of = np.repeat(np.arange(len(clips)), bounds[:, 1] - bounds[:, 0])
+    inside = np.concatenate([np.arange(*bound) for bound in bounds])
+    loud = loudness[inside] >= np.array(medians)[clip_of]
+    off = np.mod(12 * librosa.hz_to_octs(pitches[inside][loud]), 1.0)
+    off[off >= 0.5] -= 1
+    bins = np.linspace(-0.5, 0.5, STEPS + 1)
+    cells = clip_of[loud] * STEPS + np.searchsorted(bins, off, side="right") - 1
+    fullest = np.bincount(cells, minlength=len(clips) * STEPS).reshape(-1, STEPS).argmax(1)
+    return np.where([peaks.stop > peaks.start for peaks in mine], bins[fullest], 0.0)
 
 
 def _peaks(power: Spectra) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:

@@ -22,7 +22,7 @@ from dime_hf.distribution import Array
 from dime_hf.stage import Batch, new_columns, read_column, undecoded
 
 AUDIO_STATISTICS, TEXT_STATISTICS = 72, 10
-GROUP = 24  # clips that a thread describes together
+GROUP = 16  # clips that a thread describes together
 
 
 def neighbour_features(dataset: datasets.Dataset, num_proc: int | None = None) -> Array:
@@ -41,7 +41,7 @@ def utterance_statistics(dataset: datasets.Dataset, num_proc: int | None = None)
         reads=[AUDIO, TEXT],
         writes={"features": List(Value("float32"), length=AUDIO_STATISTICS + TEXT_STATISTICS)},
         num_proc=num_proc,
-        batch_size=256,
+        batch_size=1000,
         desc="Describing utterances",
     )
     rows = read_column(made, "features").flatten().to_numpy(zero_copy_only=False)

@@ -104,8 +104,8 @@ def _spectral(samples: Array) -> tuple[Spectra, Spectra, Spectra, Array, Array]:
     for start in range(0, len(views), CHUNK):
         magnitude = _magnitudes(views[start : start + CHUNK])
         np.multiply(magnitude, magnitude, out=power[start : start + CHUNK])
-        taken.append((*_extremes(magnitude), _roll_off(magnitude), _centroid(magnitude)))
-    peaks, valleys, roll_off, centroid = map(np.concatenate, zip(*taken, strict=True))
+        taken.append((_roll_off(magnitude), _centroid(magnitude), *_extremes(magnitude)))
+    roll_off, centroid, peaks, valleys = map(np.concatenate, zip(*taken, strict=True))
     return power, peaks, valleys, roll_off, centroid
 
 
@@ -114,8 +114,10 @@ class _Workspace(threading.local):
 
     def __init__(self) -> None:
         self.windowed = np.empty((BLOCK, FRAME))
+        self.transformed = np.empty((BLOCK, BINS), np.complex128)
         self.spectrum = np.empty((CHUNK, BINS), np.complex64)
-        self.magnitude = np.empty((CHUNK, BINS), np.float32)
+        self.magnitude, self.total = np.empty((2, CHUNK, BINS), np.float32)
+        self.reached = np.empty((CHUNK, BINS), np.bool_)
 
 
 _workspace = _Workspace()
@@ -125,9 +127,10 @@ def _magnitudes(frames: Array) -> Spectra:
     """Magnitudes (F, BINS) of samples (F, FRAME); they are overwritten by the next call."""
     space, count = _workspace, len(frames)
     for start in range(0, count, BLOCK):
-        block = frames[start : start + BLOCK]
-        windowed = np.multiply(block, _bank().window, out=space.windowed[: len(block)])
-        space.spectrum[start : start + len(block)] = scipy.fft.rfft(windowed, axis=1, overwrite_x=True)
+        block = slice(start, min(start + BLOCK, count))
+        size = block.stop - start
+        windowed = np.multiply(frames[block], _bank().window, out=space.windowed[:size])
+        space.spectrum[block] = np.fft.rfft(windowed, axis=1, out=space.transformed[:size])
     return np.abs(space.spectrum[:count], out=space.magnitude[:count])
 
 
@@ -141,11 +144,13 @@ def _mel(power: Spectra) -> Spectra:
 
 
 def _extremes(magnitude: Spectra) -> tuple[Spectra, Spectra]:
-    """Means (F, 7) of the loudest and of the faintest frequencies of each octave."""
-    ordered = [np.sort(magnitude[:, low:high]) for low, high, _ in _bank().octaves]  # faster than partitions: SIMD
+    """Means (F, 7) of the loudest and of the faintest frequencies of each octave; the octaves end up in order."""
+    octaves = [magnitude[:, low:high] for low, high, _ in _bank().octaves]
+    for octave in octaves:
+        octave.sort(axis=1)  # faster than partitions: SIMD
     counts = [count for *_, count in _bank().octaves]
-    peaks = np.hstack([octave[:, -count:] for octave, count in zip(ordered, counts, strict=True)])
-    valleys = np.hstack([octave[:, :count] for octave, count in zip(ordered, counts, strict=True)])
+    peaks = np.hstack([octave[:, -count:] for octave, count in zip(octaves, counts, strict=True)])
+    valleys = np.hstack([octave[:, :count] for octave, count in zip(octaves, counts, strict=True)])
     return peaks @ _bank().means, valleys @ _bank().means
 
 
@@ -163,8 +168,10 @@ def _crossing_rate(signal: _Signal) -> Array:
 
 def _roll_off(magnitude: Spectra) -> Array:
     """Frequency (F,) below which lies 85 % of the sum of magnitudes, added up one by one, as librosa does."""
-    total = np.cumsum(magnitude, axis=1)
-    return _bank().frequencies[(total >= ROLL_OFF * total[:, -1:]).argmax(1)]
+    space, count = _workspace, len(magnitude)
+    total = np.cumsum(magnitude, axis=1, out=space.total[:count])
+    reached = np.greater_equal(total, ROLL_OFF * total[:, -1:], out=space.reached[:count])
+    return _bank().frequencies[reached.argmax(1)]
 
 
 def _centroid(magnitude: Spectra) -> Array:
