@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow as pa
 
 from dime_hf import columns
 from dime_hf.augment.describe import PROVENANCE, Family, describe
@@ -18,7 +19,7 @@ from dime_hf.augment.operations import Operation
 from dime_hf.augment.plan import Plan
 from dime_hf.columns import AUDIO, AUGMENTATION, ID, PARENT_WEIGHTS, PARENTS, SOFT_LABEL
 from dime_hf.errors import PlanError
-from dime_hf.stage import Batch, add_columns, beside, new_columns, undecoded
+from dime_hf.stage import beside, new_columns, undecoded
 
 BATCH = 64  # utterances that are made before they are written
 
@@ -44,7 +45,7 @@ def augment(
         raise PlanError("`folder` is for files and `lazy` writes none: leave one of them out")
     columns.require(train, ID, AUDIO, SOFT_LABEL, argument="train")
     train = undecoded(train)
-    real = add_columns(train, _no_provenance, reads=[ID], writes=PROVENANCE, desc="Marking real utterances")
+    real = beside(train, _no_provenance(len(train)))
     if not len(plan.rows):
         return real
     family = Family.read(train, plan.rows, operations)
@@ -57,9 +58,10 @@ def augment(
     return datasets.concatenate_datasets([real, made], info=real.info, split=train.split)
 
 
-def _no_provenance(batch: Batch) -> dict[str, list[Any]]:
-    count = len(batch[ID])
-    return {PARENTS: [[]] * count, PARENT_WEIGHTS: [[]] * count, AUGMENTATION: [""] * count}
+def _no_provenance(count: int) -> datasets.Dataset:
+    """What real utterances have in the columns of provenance."""
+    empty: dict[str, list[Any]] = {PARENTS: [[]] * count, PARENT_WEIGHTS: [[]] * count, AUGMENTATION: [""] * count}
+    return datasets.Dataset(pa.table(empty, schema=datasets.Features(PROVENANCE).arrow_schema))
 
 
 def _materialise(maker: Maker | Files, count: int, train: datasets.Dataset, num_proc: int | None) -> datasets.Dataset:

@@ -46,7 +46,7 @@ def plan_table(rows: Mapping[str, Any], classes: Sequence[str]) -> datasets.Data
     labels = np.asarray(rows[SOFT_LABEL], dtype=np.float32).reshape(-1, len(classes))
     made = {name: rows[name] for name in features}
     made[SOFT_LABEL] = pa.FixedSizeListArray.from_arrays(pa.array(labels.ravel()), len(classes))
-    return datasets.Dataset.from_dict(made, features=features)
+    return datasets.Dataset(pa.table(made, schema=features.arrow_schema))
 
 
 def as_json(parameters: Mapping[str, Any]) -> str:

@@ -40,5 +40,6 @@ class Interpolate(Operation):
     def apply(self, parents: Sequence[Utterance], parameters: Parameters) -> Utterance:
         first, second = parents
         length, weight = min(len(first.samples), len(second.samples)), self._weight(parameters)
-        samples = (1 - weight) * first.samples[:length] + weight * second.samples[:length]
-        return Utterance(samples.astype(np.float32, copy=False), (first if weight < 0.5 else second).text)
+        samples = np.float32(1 - weight) * first.samples[:length]
+        samples += np.float32(weight) * second.samples[:length]
+        return Utterance(samples, (first if weight < 0.5 else second).text)
