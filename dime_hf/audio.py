@@ -75,10 +75,11 @@ def encode_wav(samples: NDArray[np.float32], sampling_rate: int = SAMPLING_RATE)
 def encode_float_wav(samples: NDArray[np.float32], sampling_rate: int = SAMPLING_RATE) -> bytes:
     """Return mono samples (samples,) as the bytes of a wav file that holds them to the bit, and no time of day."""
     content = np.ascontiguousarray(samples, dtype="<f4")
-    return b"".join((_float_wav_header(content.nbytes, sampling_rate), content.data))
+    return b"".join((float_wav_header(content.nbytes, sampling_rate), content.data))
 
 
-def _float_wav_header(size: int, rate: int) -> bytes:
+def float_wav_header(size: int, rate: int = SAMPLING_RATE) -> bytes:
+    """Return the bytes that `encode_float_wav` puts before `size` bytes of samples."""
     riff = (b"RIFF", FLOAT_WAV.size - 8 + size, b"WAVE")
     form = (b"fmt ", 18, 3, 1, rate, 4 * rate, 4, 32, 0)  # 3: floating point; one channel of 4 bytes
     return FLOAT_WAV.pack(*riff, *form, b"fact", 4, size // 4, b"data", size)
@@ -102,7 +103,7 @@ def _decode(cell: Any) -> tuple[NDArray[np.float32], int]:
             raise _unreadable(path, _file_bytes(cell)[:100], error) from error
     if content[20:24] == b"\3\0\1\0" and content.startswith(b"RIFF"):  # maybe of `encode_float_wav`: no need to decode
         rate, size = int.from_bytes(content[24:28], "little"), len(content) - FLOAT_WAV.size
-        if size > 0 and content.startswith(_float_wav_header(size, rate)):
+        if size > 0 and content.startswith(float_wav_header(size, rate)):
             return np.frombuffer(content, "<f4", offset=FLOAT_WAV.size).copy(), rate
     try:
         return soundfile.read(io.BytesIO(content), dtype="float32")

@@ -73,6 +73,7 @@ def _materialise(maker: Maker | Files, count: int, train: datasets.Dataset, num_
         maker,
         reads=["place"],
         writes=of_sound(train.features),
+        batch_format="arrow" if isinstance(maker, Maker) else None,
         batch_size=BATCH,
         writer_batch_size=BATCH,
         num_proc=num_proc,

@@ -11,6 +11,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import soundfile
 from datasets.fingerprint import Hasher
 from numpy.typing import NDArray
@@ -20,7 +21,6 @@ from dime_hf.augment.describe import Family
 from dime_hf.augment.operations import Utterance
 from dime_hf.columns import AUDIO, DURATION, ID, SAMPLING_RATE, TEXT
 from dime_hf.errors import AudioError, PlanError, did_you_mean
-from dime_hf.stage import Batch
 
 ENCODINGS = {"float": "wav", "pcm16": "wav", "flac": "flac"}  # to the end of a file's name
 DECODED = 256 * 2**20  # bytes of decoded parents that a process keeps
@@ -78,9 +78,14 @@ class Maker:
         sources = train.select_columns(names).with_format(None)
         return cls(rows[ID][:], family, sources, encoding, fingerprint, tuple(of_sound(train.features)))
 
-    def __call__(self, batch: Batch) -> dict[str, list[Any]]:
-        rows = self.make(batch["place"])
-        return {name: [row[name] for row in rows] for name in self.columns}
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        made = list(self.utterances(batch["place"].to_pylist()))
+        columns = {
+            AUDIO: encoded([one.samples for one in made], self.encoding),
+            TEXT: pa.array([one.text for one in made], pa.string()),
+            DURATION: pa.array([seconds(one) for one in made], pa.float32()),
+        }
+        return pa.table({name: columns[name] for name in self.columns})
 
     def make(self, places: Sequence[int]) -> list[dict[str, Any]]:
         """Make the columns of sound of some rows."""
@@ -122,6 +127,23 @@ class Maker:
 def seconds(utterance: Utterance) -> float:
     """How long an utterance lasts, as precisely as its column tells."""
     return float(np.float32(len(utterance.samples) / SAMPLING_RATE))
+
+
+def encoded(clips: Sequence[NDArray[np.float32]], encoding: str) -> pa.StructArray:
+    """Return clips as the cells of a column of audio; those of "float" are laid out in place, copied once."""
+    if encoding == "float":
+        contents = _float_wavs(clips)
+    else:
+        contents = pa.array([encode(samples, encoding) for samples in clips], pa.binary())
+    return pa.StructArray.from_arrays([contents, pa.nulls(len(clips), pa.string())], ["bytes", "path"])
+
+
+def _float_wavs(clips: Sequence[NDArray[np.float32]]) -> pa.BinaryArray:
+    headers = [np.frombuffer(audio.float_wav_header(samples.nbytes), np.uint8) for samples in clips]
+    parts = [part for header, samples in zip(headers, clips, strict=True) for part in (header, samples.view(np.uint8))]
+    ends = np.cumsum([0, *(header.size + samples.nbytes for header, samples in zip(headers, clips, strict=True))])
+    buffers = [None, pa.py_buffer(ends.astype(np.int32)), pa.py_buffer(np.concatenate(parts))]
+    return pa.Array.from_buffers(pa.binary(), len(clips), buffers)
 
 
 def encode(samples: NDArray[np.float32], encoding: str) -> bytes:
