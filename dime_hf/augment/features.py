@@ -22,7 +22,7 @@ from dime_hf.distribution import Array
 from dime_hf.stage import Batch, new_columns, read_column, undecoded
 
 AUDIO_STATISTICS, TEXT_STATISTICS = 72, 10
-GROUP = 16  # clips that a thread describes together
+GROUP = 8  # clips that a thread describes together
 
 
 def neighbour_features(dataset: datasets.Dataset, num_proc: int | None = None) -> Array:

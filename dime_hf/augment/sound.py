@@ -23,11 +23,12 @@ from dime_hf.distribution import Array
 
 FRAME, HOP = 2048, 512  # samples of a spectrum, and from one to the next
 BINS = FRAME // 2 + 1
-BLOCK, CHUNK = 64, 256  # frames that are transformed together, and described together: a cache holds so many
+BLOCK, CHUNK = 64, 1024  # frames that are transformed together (a cache holds so many), and described together
 MELS, MFCC = 128, 13
 MEL_BLOCK = 16  # filters that are multiplied together: each is zero for most frequencies
 CONTRAST_START, CONTRAST_OCTAVES, CONTRAST_QUANTILE = 200.0, 6, 0.02
 ROLL_OFF = 0.85
+BAND, ROUNDING = 32, 1e-5  # frequencies whose sum is taken first, and by what part float32 sums may differ
 LEAST_POWER, DYNAMIC_RANGE = 1e-10, 80.0  # what librosa takes for silence, and decibels below a clip's loudest value
 LEAST_CROSSING = 1e-10  # samples nearer to zero are zero
 
@@ -116,8 +117,7 @@ class _Workspace(threading.local):
         self.windowed = np.empty((BLOCK, FRAME))
         self.transformed = np.empty((BLOCK, BINS), np.complex128)
         self.spectrum = np.empty((CHUNK, BINS), np.complex64)
-        self.magnitude, self.total = np.empty((2, CHUNK, BINS), np.float32)
-        self.reached = np.empty((CHUNK, BINS), np.bool_)
+        self.magnitude = np.empty((CHUNK, BINS), np.float32)
 
 
 _workspace = _Workspace()
@@ -167,11 +167,22 @@ def _crossing_rate(signal: _Signal) -> Array:
 
 
 def _roll_off(magnitude: Spectra) -> Array:
-    """Frequency (F,) below which lies 85 % of the sum of magnitudes, added up one by one, as librosa does."""
-    space, count = _workspace, len(magnitude)
-    total = np.cumsum(magnitude, axis=1, out=space.total[:count])
-    reached = np.greater_equal(total, ROLL_OFF * total[:, -1:], out=space.reached[:count])
-    return _bank().frequencies[reached.argmax(1)]
+    """Frequency (F,) below which lies 85 % of the sum of magnitudes: its band first, then its place in the band.
+
+    librosa adds up one by one: where rounding could make a difference, so is done here.
+    """
+    below = np.cumsum(np.add.reduceat(magnitude, range(0, BINS, BAND), axis=1), axis=1)
+    wanted = ROLL_OFF * below[:, -1:]
+    band = np.minimum((below < wanted).sum(1), BINS // BAND - 1)[:, None]
+    places = band * BAND + np.arange(BAND)
+    total = np.cumsum(np.take_along_axis(magnitude, places, 1), axis=1)
+    total += np.where(band > 0, np.take_along_axis(below, np.maximum(band - 1, 0), 1), 0)
+    place = np.take_along_axis(places, (total >= wanted).argmax(1)[:, None], 1)[:, 0]
+    close = np.abs(total - wanted).min(1) <= ROUNDING * wanted[:, 0]
+    doubtful = np.flatnonzero(close | (total[:, -1] < wanted[:, 0]))
+    total = np.cumsum(magnitude[doubtful], axis=1)
+    place[doubtful] = (total >= ROLL_OFF * total[:, -1:]).argmax(1)
+    return _bank().frequencies[place]
 
 
 def _centroid(magnitude: Spectra) -> Array:

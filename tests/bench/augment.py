@@ -46,7 +46,7 @@ def dime_aug_vs_librosa_baseline() -> dict[str, Any]:
             lambda: script(train, Path(folder)),
             unit="s",
             n=len(mixes),
-            repetitions=2,
+            repetitions=4,
         )
         breakdown(train, Path(folder))
     return row
