@@ -241,7 +241,7 @@ def test_a_constant_in_a_row_of_logits_matters_to_losses_of_concentrations_alone
     loss = fit_to(get_loss(name), LABELS, ("angry", "happy", "sad"))
     votes = torch.tensor([[2.0, 0.0, 1.0], [1.0, 1.0, 2.0]])
     values = [
-        loss(LOGITS / 2 + shift, TARGETS, **{need: votes for need in getattr(loss, "needs", ())})
+        loss(LOGITS / 2 + shift, TARGETS, **dict.fromkeys(getattr(loss, "needs", ()), votes))
         for shift in (0.0, torch.tensor([[1.0], [-2.0]]))
     ]
     assert torch.allclose(*values, atol=1e-5) != getattr(loss, "takes_concentrations", False)

@@ -9,7 +9,6 @@ import datasets
 import numpy as np
 from numpy.typing import NDArray
 
-from dime_hf import columns
 from dime_hf.columns import REFERENCE_COUNTS, VOTE_COUNTS
 from dime_hf.distribution import Array
 from dime_hf.evidence import Interval, score_intervals
@@ -47,7 +46,9 @@ class ModelScores(ScoreTable):
             return "\n".join([*lines, NO_LEVELS])
         names = [row.name for row in self.rows]
         width = max(26, *(len(name) + 2 for name in names))
-        lines.append("Squared score by ambiguity, a third of the rows each by the entropy of the votes that do not judge")
+        lines.append(
+            "Squared score by ambiguity, a third of the rows each by the entropy of the votes that do not judge"
+        )
         lines.append(f"{'level':<10}{'rows':>8}" + "".join(f"{name:>{width}}" for name in names))
         for one in self.levels:
             cells = (f"{s.estimate:.4f} [{s.low:.4f}, {s.high:.4f}]" for s in (one.scores[name] for name in names))

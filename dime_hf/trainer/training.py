@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from transformers import TrainerCallback
 
 from dime_hf import columns
 from dime_hf.cards import ModelScores, model_card, model_scores
-from dime_hf.errors import ColumnError, LeakageError
+from dime_hf.errors import LeakageError
 from dime_hf.losses import fit_to
 from dime_hf.modeling import fit_temperature, fold_temperature
 from dime_hf.protocol import ScoreTable
