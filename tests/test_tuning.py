@@ -430,8 +430,8 @@ def test_what_cannot_be_tuned(base, tuned, train, tmp_path):
         make_trainer(asking(base, strategy=Paper()), train, config(tmp_path))
     with pytest.raises(AnnotationError, match="give both the same label set"):
         make_trainer(dataclasses.replace(asking(base), label_set=CLASSES[::-1]), train, config(tmp_path))
+    unvoted = train.remove_columns("vote_counts")
     with pytest.raises(ColumnError, match="`train` has no column 'vote_counts'"):
-        unvoted = train.remove_columns("vote_counts")
         make_trainer(asking(base), unvoted, config(tmp_path, loss="dirichlet_multinomial", head="classifier"))
     focal = make_trainer(asking(base), train, config(tmp_path, loss="focal", loss_settings={"gamma": 0.5}))
     assert focal.loss.gamma == 0.5

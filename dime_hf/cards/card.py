@@ -34,7 +34,8 @@ def model_card(
     """Turn the card that `Trainer` writes into one of a model of soft labels, in place, and return it.
 
     `repo` is where it is loaded from; `config` is the model's; `training` the dataset it was trained on; `scores` a
-    table, such as `model_scores` gives, or why there is none. Kept are the metadata, and from the text the training procedure.
+    table, such as `model_scores` gives, or why there is none. Kept are the metadata, and from the text the training
+    procedure.
     """
     data: Any = card.data
     name = data.model_name or "model"

@@ -92,14 +92,14 @@ def _check_loss(loss: Any, args: TuningConfig) -> None:
         return
     if getattr(loss, "takes_concentrations", False):
         raise ValueError(
-            f"`loss` {args.loss!r} takes exp(logits) for the concentrations of a Dirichlet, but the answers to options "
+            f"`loss` {args.loss!r} takes exp(logits) for concentrations of a Dirichlet, but the answers to options "
             "are known up to a constant in each row, and say nothing of how sure they are: take `head='classifier'`, "
             "or another loss, such as 'kl'"
         )
     if getattr(loss, "moves_logits", False):
         raise ValueError(
-            f"`loss` {args.loss!r} gives the votes' distribution by other logits than the options' own, which are what "
-            "an annotator answers by: take `head='classifier'`, or another loss, such as 'kl'"
+            f"`loss` {args.loss!r} gives the votes' distribution by other logits than the options' own, by which "
+            "an annotator answers: take `head='classifier'`, or another loss, such as 'kl'"
         )
 
 
