@@ -1,8 +1,8 @@
-"""`python -m tests.soak --runs 50 --corpora 500`: killed runs of annotation, verdicts on simulated
-corpora, and an encoder that learns toy speech.
+"""`python -m tests.soak --runs 50 --corpora 500 --lessons 2500`: long checks of annotation, verdicts and training.
 
-Exits with 1 at the first run that lost an answer or asked for one again, where an error rate is beyond
-its bound, or where the encoder stays far from the truth.
+Runs of annotation are killed, verdicts given on simulated corpora, and an encoder learns toy speech. Exits with 1 at
+the first run that lost an answer or asked for one again, where an error rate is beyond its bound, or where the encoder
+stays far from the truth.
 """
 
 from __future__ import annotations
