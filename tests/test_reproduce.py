@@ -7,7 +7,7 @@ import sys
 import pytest
 import yaml
 
-from dime_hf.errors import LeakageWarning
+from dime_hf.corpora.splits import LeakageWarning
 from tests.places import ROOT
 
 EXAMPLES = ROOT / "examples"

@@ -20,8 +20,6 @@ from dime_hf.score import score
 
 SCHOOLS, STRANGERS = range(1, 6), 0  # seeds: 100 speakers to learn from, and 20 whom nobody has heard
 
-NEAR = 0.7  # share of the way to the truth that many lessons must lead
-
 
 @dataclasses.dataclass(frozen=True)
 class Learnt:
