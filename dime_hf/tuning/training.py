@@ -70,7 +70,8 @@ class TuningTrainer(NamedLossTrainer):
     def predict_distributions(self, dataset: datasets.Dataset) -> NDArray[np.float64]:
         """Return the predicted distributions (N, C), each the mean of the answers to all questions, in its order.
 
-        Those of the annotator where the head is `options`. Raises `LeakageError` for utterances that were tuned on.
+        Those of the annotator where the head is `options`. `dataset` has soft labels, and what the loss needs besides.
+        Raises `LeakageError` for utterances that were tuned on.
         """
         if seen := self.tuned_on.intersection(dataset[columns.ID]):
             raise LeakageError(f"`dataset` has {len(seen)} utterances that were tuned on, such as {min(seen)!r}")
