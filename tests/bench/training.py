@@ -69,8 +69,8 @@ def dynamic_padding_vs_30s() -> dict[str, Any]:
     The row is that of the family that saves least among those that take any length; `families` has the ratio of each.
     Whisper's encoder and AST take one length alone, so there is nothing to save: 1.
     """
-    rows = sorted(clips(CLIPS, seconds=(2, 6)), key=lambda row: len(row[AUDIO]["array"]))
-    batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+    rows = sorted(clips(BATCH, seconds=(2, 6)), key=lambda row: len(row[AUDIO]["array"]))
+    batches = [rows[: BATCH // 2], rows[BATCH // 2 :]]
     found = {family: padding_of(family, batches) for family in ANY_LENGTH}
     ratios = {family: row["ratio"] for family, row in found.items()} | dict.fromkeys(ONE_LENGTH, 1.0)
     print("  dynamic padding by family: " + ", ".join(f"{family} {ratio:.1f}" for family, ratio in ratios.items()))
@@ -92,7 +92,7 @@ def padding_of(family: str, batches: list[Rows]) -> dict[str, Any]:
         lambda: run(SoftLabelCollator(extractor)),
         lambda: run(SoftLabelCollator(ThirtySeconds(extractor))),
         unit="s",
-        n=CLIPS,
+        n=BATCH,
         repetitions=1,
     )
 
