@@ -2,11 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 
 from dime_hf import SoftLabelConfig, SoftLabelTrainer, hold_out_votes
-from dime_hf.columns import PARENTS, REFERENCE_COUNTS, SOFT_LABEL_SOURCE
+from dime_hf.columns import PARENTS, REFERENCE_COUNTS, SOFT_LABEL, SOFT_LABEL_SOURCE, VOTE_COUNTS
 from dime_hf.corpora.folder import TOY_LICENCE
 from dime_hf.corpora.policy import TALLY_LINE, Tally
 from dime_hf.errors import LeakageError
@@ -32,11 +33,13 @@ def written(trainer, **facts):
 
 def test_a_card_carries_scores_control_truth_and_provenance(toy_fold, judged, tmp_path):
     trainer = trainer_of(toy_fold["train"], judged, tmp_path)
-    table = trainer.score_table(judged)
+    table = trainer.score_table(judged, name="the test speakers of fold 1")
     assert [row.name for row in table.rows] == ["model", "mean label"]
     assert table.truth
     card = written(trainer, scores=table, model_name="tiny", license="apache-2.0")
     assert str(table) in card.text
+    votes = int(np.sum(judged[REFERENCE_COUNTS]))
+    assert f"On the test speakers of fold 1: {len(judged)} utterances, {votes} votes that judge" in card.text
     assert "control: mean label" in card.text
     assert "(truth)" in card.text
     assert "clustered by speaker" in card.text
@@ -51,6 +54,28 @@ def test_a_card_carries_scores_control_truth_and_provenance(toy_fold, judged, tm
     assert "learning_rate" in card.text
 
 
+def test_the_table_by_ambiguity_is_of_the_votes_that_judge_in_levels_of_those_that_do_not(toy_fold, tmp_path):
+    judged = hold_out_votes(toy_fold["test"], keep=2)
+    trainer = trainer_of(toy_fold["train"], judged, tmp_path)
+    table = trainer.score_table(judged)
+    reference, kept = np.array(judged[REFERENCE_COUNTS]), np.array(judged[VOTE_COUNTS])
+    agreed = kept.max(-1) == kept.sum(-1)  # of two votes: alike, or not
+    assert [(one.level, one.n) for one in table.levels] == [("low", agreed.sum()), ("high", (~agreed).sum())]
+    predicted = trainer.predict_distributions(judged)
+    constant = np.array(toy_fold["train"][SOFT_LABEL]).mean(0)
+    for one, rows in zip(table.levels, (agreed, ~agreed), strict=True):
+        shares = reference[rows] / reference[rows].sum(-1, keepdims=True)
+        for name, q in (("model", predicted[rows]), ("mean label", np.tile(constant, (rows.sum(), 1)))):
+            expected = ((q**2).sum(-1) - 2 * (q * shares).sum(-1)).mean()
+            assert one.scores[name].estimate == pytest.approx(expected, abs=1e-6)
+            assert f"{expected:.4f} [" in str(table)
+        assert one.n_groups == len({speaker for speaker, row in zip(judged["speaker"], rows, strict=True) if row})
+    whole = trainer.score_table(toy_fold["test"])
+    assert whole.scored_on == "iemocap, 4class, test"
+    assert whole.levels == ()
+    assert "No table by ambiguity" in str(whole)
+
+
 def test_a_cards_head_is_valid_and_holds_the_scores(toy_fold, judged, tmp_path):
     trainer = trainer_of(toy_fold["train"], judged, tmp_path)
     table = trainer.score_table(judged)
@@ -59,7 +84,7 @@ def test_a_cards_head_is_valid_and_holds_the_scores(toy_fold, judged, tmp_path):
     assert {"dime_hf", "soft-labels"} <= set(data.tags)
     found = {result.metric_name: result.metric_value for result in data.eval_results}
     assert found == {name: pytest.approx(one.estimate, abs=1e-6) for name, one in table.rows[0].scores.items()}
-    assert {result.dataset_name for result in data.eval_results} == {table.reference}
+    assert {result.dataset_name for result in data.eval_results} == {f"a set without a name ({table.reference})"}
     json.dumps(data.to_dict())
 
 

@@ -11,10 +11,12 @@ from scipy.special import softmax
 
 from dime_hf.errors import DistributionError
 from dime_hf.losses import (
+    LOSSES,
     BalancedSoftmax,
     EarthMover,
     Evidential,
     Focal,
+    Loss,
     Mixed,
     Weighted,
     class_balanced_weights,
@@ -232,3 +234,16 @@ def test_weights_from_a_rows_own_votes_are_class_weights_by_another_name():
 def test_names_say_what_they_are():
     assert js_entropy(LOGITS, TARGETS) == get_loss("js_entropy")(LOGITS, TARGETS)
     assert repr(get_loss("focal")) == "Focal(gamma=2.0)"
+
+
+@pytest.mark.parametrize("name", [*LOSSES, "0.5*kl + 0.5*dirichlet_prior", "0.5*kl + 0.5*js"])
+def test_a_constant_in_a_row_of_logits_matters_to_losses_of_concentrations_alone(name):
+    loss = fit_to(get_loss(name), LABELS, ("angry", "happy", "sad"))
+    votes = torch.tensor([[2.0, 0.0, 1.0], [1.0, 1.0, 2.0]])
+    values = [
+        loss(LOGITS / 2 + shift, TARGETS, **dict.fromkeys(getattr(loss, "needs", ()), votes))
+        for shift in (0.0, torch.tensor([[1.0], [-2.0]]))
+    ]
+    assert torch.allclose(*values, atol=1e-5) != getattr(loss, "takes_concentrations", False)
+    weighted = Weighted(loss) if isinstance(loss, Loss) else None
+    assert weighted is None or weighted.takes_concentrations == loss.takes_concentrations

@@ -76,12 +76,21 @@ def test_filters_answer_to_their_tone_in_any_phase_and_not_to_an_offset():
     spectrum = np.abs(np.fft.rfft(band[0].numpy(), 16000))
     centre = float(spectrum.argmax())
     answers = [
-        torch.relu(band @ torch.from_numpy(tone(centre, phase=phase)[:400]).float()).sum()
+        torch.relu(band @ torch.from_numpy(tone(centre, phase=phase)[: bank.shape[-1]]).float()).sum()
         for phase in np.arange(0, 6, 0.1)
     ]
     assert LOWEST < centre < HIGHEST
     assert max(answers) / min(answers) < 1.5  # between 1 and the square root of 2
-    torch.testing.assert_close(bank.sum(-1), torch.zeros(128, 1), atol=1e-4, rtol=0)
+    torch.testing.assert_close(bank.sum(-1), torch.zeros(len(bank), 1), atol=1e-4, rtol=0)
+
+
+def test_the_position_convolution_starts_as_slow_waves_odd_and_even():
+    model, _ = small_encoder(CLASSES)
+    kernels = model.wav2vec2.encoder.pos_conv_embed.conv.weight.detach()[:, 0, 1:]  # about its middle
+    turned = kernels.flip(-1)
+    alike = torch.nn.functional.cosine_similarity(kernels, turned, dim=-1)
+    assert (alike[::2] < -0.9).all()  # these hear a rise from a fall
+    assert (alike[1::2] > 0.9).all()
 
 
 def test_small_encoder_starts_from_its_seed_and_leaves_the_global_one_alone():

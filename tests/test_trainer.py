@@ -24,16 +24,13 @@ from dime_hf.augment.on_the_fly import OnTheFly
 from dime_hf.augment.operations import OPERATIONS, Operation, Utterance
 from dime_hf.columns import SAMPLING_RATE
 from dime_hf.corpora import toy
-from dime_hf.corpora.iemocap import FOUR_CLASSES
-from dime_hf.corpora.labels import LabelSet
-from dime_hf.corpora.toy_speech import INVENTORY, ToySpeaker, utter
 from dime_hf.distribution import js_divergence, kl_divergence
 from dime_hf.errors import AudioError, ColumnError, DistributionError
-from dime_hf.modeling import small_encoder
-from dime_hf.score import score
 from tests.places import ROOT
+from tests.toy_learning import learn, truths
 
 CLASSES = ("angry", "happy", "neutral", "sad")
+LESSONS = 600  # utterances, in the seconds that a test has
 EXTRACTOR = Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True)
 
 
@@ -111,19 +108,6 @@ def train(tmp_path):
     return make
 
 
-def truths(school):
-    """The distributions that the votes of `toy.school` were drawn from."""
-    label_set = LabelSet.of(FOUR_CLASSES, INVENTORY)
-    found = []
-    for n, (name, cell) in enumerate(zip(school[columns.ID], school[columns.AUDIO], strict=True)):
-        speaker = ToySpeaker.draw(name.split("_")[0], "Female" if int(name[6:8]) % 2 else "Male", 0)
-        utterance = utter(speaker, np.random.default_rng([0, int(name.split("_")[1])]))
-        if n == 0:  # the same utterance
-            np.testing.assert_allclose(audio.read(cell), utterance.samples, atol=1e-4)
-        found.append(toy._inside(utterance.truth, label_set))
-    return np.array(found)
-
-
 def replaced(dataset, column, values):
     """The dataset with other `values` in `column`, of the same type."""
     feature = dataset.features[column]
@@ -191,35 +175,16 @@ def test_evaluation_loss_is_the_divergence_from_the_predicted_distributions(loss
     assert trainer.evaluate()["eval_loss"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_training_hears_the_sound_and_beats_a_constant_on_speakers_it_never_heard(train):
-    corpus = toy.school(utterances=340)
-    speakers = np.array(corpus[columns.SPEAKER])
-    held_out = np.isin(speakers, ["school00", "school01", "school02", "school03"])
-    seen, unseen = corpus.select(np.flatnonzero(~held_out)), corpus.select(np.flatnonzero(held_out))
-    model, extractor = small_encoder(CLASSES)
-    trainer = train(
-        seen,
-        model,
-        processing_class=extractor,
-        num_train_epochs=6,
-        per_device_train_batch_size=16,
-        learning_rate=2e-3,
-        warmup_steps=0.1,
-    )
-    trainer.train()
-    votes = np.asarray(unseen[columns.SOFT_LABEL])
-    constant = np.asarray(seen[columns.SOFT_LABEL]).mean(0)
-    predicted = trainer.predict_distributions(unseen)
-    assert ((predicted - votes) ** 2).sum(-1).mean() < 0.8 * ((constant - votes) ** 2).sum(-1).mean()
-    assert js_divergence(votes, predicted).mean() < 0.8 * js_divergence(votes, constant).mean()
+def test_training_hears_the_sound_beats_a_constant_and_nears_the_truth_on_speakers_it_never_heard(tmp_path):
+    """Over half of the way to the truth. Valence is in the melody alone, which is hard to learn: without it, 42 %."""
+    learnt = learn(tmp_path, lessons=LESSONS, epochs=4)
+    assert learnt.p_value < 0.001
+    assert 0.5 < learnt.share < 1
+    truth, predicted = truths(learnt.unseen), learnt.trainer.predict_distributions(learnt.unseen)
+    constant = np.asarray(learnt.trainer.train_dataset[columns.SOFT_LABEL]).mean(0)
+    assert ((predicted - truth) ** 2).sum(-1).mean() < 0.5 * ((constant - truth) ** 2).sum(-1).mean()
 
-    table = trainer.score_table(unseen)
-    model, control = (row.scores["squared_score"].estimate for row in table.rows)
-    known = score(truths(unseen), unseen[columns.VOTE_COUNTS])["squared_score"]
-    assert table.rows[0].against_control.p_value < 0.05  # of four speakers
-    assert control - model > 0.2 * (control - known)  # a quarter of the way: the school is small
-    assert model > known
-
+    unseen, trainer = learnt.unseen, learnt.trainer
     shuffled = replaced(unseen, columns.AUDIO, unseen[columns.AUDIO][1:] + unseen[columns.AUDIO][:1])
     assert trainer.evaluate(shuffled)["eval_loss"] > 1.5 * trainer.evaluate(unseen)["eval_loss"]
 
@@ -237,11 +202,7 @@ def test_resumed_training_reaches_the_same_weights(rows, train):
 
 
 def test_two_processes_make_the_same_steps_as_one(tmp_path):
-    from tests.two_processes import main  # which imports this module
-
-    main(str(tmp_path / "1.pt"), processes=1)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command = [*launch, "-m", "tests.two_processes", str(tmp_path / "2.pt"), "2"]
+    command = [sys.executable, "-m", "tests.two_processes", str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -2,9 +2,8 @@
 
 import dataclasses
 import json
-import os
+import runpy
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -27,10 +26,11 @@ from dime_hf.annotate import (
 )
 from dime_hf.annotate.strategies import Options, Paper
 from dime_hf.corpora import toy
-from dime_hf.errors import AnnotationError, AudioError, DistributionError, LeakageError
-from dime_hf.losses import get_loss
+from dime_hf.errors import AnnotationError, AudioError, ColumnError, DistributionError, LeakageError
+from dime_hf.losses import LOSSES, fit_to, get_loss
 from dime_hf.tuning import TuningConfig, make_trainer, merge, tune
 from dime_hf.tuning.adapters import add_classifier
+from dime_hf.tuning.config import HEADS
 from dime_hf.tuning.heads import ClassifierHead
 from dime_hf.tuning.questions import LABELS, WINDOWS, Questions
 from tests import small_families
@@ -177,6 +177,35 @@ def test_a_recording_longer_than_the_window_counts_as_its_windows_mean(tmp_path,
         _, outputs = trainer.compute_loss(trainer.model.eval(), batch, return_outputs=True)
     expected = distributions(part, asking(folder))[:, 0]
     np.testing.assert_allclose(outputs["logits"].softmax(-1), expected, atol=1e-5)
+
+
+OF_CONCENTRATIONS = ("dirichlet_multinomial", "dirichlet_prior", "evidential")
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("loss", [*LOSSES, "0.7*kl + 0.3*emd2", "weighted"])
+def test_every_loss_is_fitted_fed_and_lowered_by_a_step(base, train, tmp_path, loss, head):
+    part = train.select(range(4)).add_column("weights", [0.5, 2.0, 1.0, 0.5])
+    settings = {"loss_settings": {"loss": "emd2"}} if loss == "weighted" else {}
+    small_step = {"optim": "sgd", "learning_rate": 0.01, "lr_scheduler_type": "constant", "max_steps": 1}
+    how = config(tmp_path, loss=loss, head=head, lora_dropout=0.0, warmup_steps=0, **small_step, **settings)
+    annotator = asking(base, prompts=PROMPTS[:1], strategy=Options())
+    if head == "options" and loss in (*OF_CONCENTRATIONS, "balanced_softmax"):
+        with pytest.raises(ValueError, match="take `head='classifier'`"):
+            make_trainer(annotator, part, how)
+        return
+    trainer = make_trainer(annotator, part, how)
+    found = trainer.evaluate(trainer.train_dataset)["eval_loss"]
+    logits = torch.as_tensor(trainer.predict(trainer.train_dataset).predictions)
+    labels = torch.tensor(part["soft_label"][:])
+    known = {"vote_counts": torch.tensor(part["vote_counts"][:]), "weights": torch.tensor(part["weights"][:])}
+    fitted = fit_to(get_loss(loss, **settings.get("loss_settings", {})), labels.numpy(), CLASSES)
+    needed = {name: known[name] for name in getattr(fitted, "needs", ())}
+    assert found == pytest.approx(float(fitted(logits, labels, **needed)), abs=1e-4)
+    trainer.train()
+    assert trainer.evaluate(trainer.train_dataset)["eval_loss"] < found
+    moved = fitted.vote_logits(logits) if loss in ("balanced_softmax", "evidential") else logits
+    np.testing.assert_allclose(trainer.vote_distributions(logits), moved.double().softmax(-1), atol=1e-6)
 
 
 @pytest.mark.parametrize("head", ["options", "classifier"])
@@ -401,8 +430,9 @@ def test_what_cannot_be_tuned(base, tuned, train, tmp_path):
         make_trainer(asking(base, strategy=Paper()), train, config(tmp_path))
     with pytest.raises(AnnotationError, match="give both the same label set"):
         make_trainer(dataclasses.replace(asking(base), label_set=CLASSES[::-1]), train, config(tmp_path))
-    with pytest.raises(ValueError, match="needs \\('vote_counts',\\)"):
-        make_trainer(asking(base), train, config(tmp_path, loss="dirichlet_multinomial"))
+    unvoted = train.remove_columns("vote_counts")
+    with pytest.raises(ColumnError, match="`train` has no column 'vote_counts'"):
+        make_trainer(asking(base), unvoted, config(tmp_path, loss="dirichlet_multinomial", head="classifier"))
     focal = make_trainer(asking(base), train, config(tmp_path, loss="focal", loss_settings={"gamma": 0.5}))
     assert focal.loss.gamma == 0.5
     lacking = train.map(lambda row, n: {"soft_label": None if n == 2 else row["soft_label"]}, with_indices=True)
@@ -424,23 +454,15 @@ def test_what_cannot_be_tuned(base, tuned, train, tmp_path):
         asking(base, adapter=tmp_path / "empty").load()
 
 
-def test_the_example_tunes_and_scores(base, tmp_path):
+def test_the_example_tunes_and_scores(base, tmp_path, monkeypatch, capsys):
     arguments = ["--utterances", "60", "--annotator", str(base), "--prompts", "1", "--merge", "--output", "out"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    command = [sys.executable, ROOT / "examples" / "train_audio_lm.py", *arguments]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**environment, "PYTHONPATH": str(ROOT)},
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train_audio_lm.py", *arguments])
+    runpy.run_path(str(ROOT / "examples" / "train_audio_lm.py"), run_name="__main__")
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert scores["before"].keys() == scores["after"].keys() >= {"log_likelihood", "squared_score"}
     assert scores["before"] != scores["after"]
-    assert f"-> {scores['after']['log_likelihood']:8.4f}" in done.stdout
+    assert f"-> {scores['after']['log_likelihood']:8.4f}" in capsys.readouterr().out
     assert checkpoints.tuned_on(str(tmp_path / "out" / "merged")) > {"schoolmate"}
 
 

@@ -1,8 +1,12 @@
-"""Run by `torchrun`: train as many steps as `sys.argv[2]` says on CPU, and save the weights to `sys.argv[1]`."""
+"""Train alike in one process and in two that accelerate launches on CPU, and save the weights of each to a folder.
+
+A process of its own, since it forks: the two need not import anything again.
+"""
 
 import sys
 
 import torch
+from accelerate import debug_launcher
 
 from dime_hf import SoftLabelConfig, SoftLabelTrainer
 from tests.test_trainer import EXTRACTOR, half_seconds, tiny_encoder
@@ -26,4 +30,5 @@ def main(path, processes):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    debug_launcher(main, (f"{sys.argv[1]}/2.pt", 2), num_processes=2)
+    main(f"{sys.argv[1]}/1.pt", processes=1)

@@ -33,6 +33,11 @@ class Loss(abc.ABC):
         """Whether the vote distribution that it learns is the softmax of something else than the logits."""
         return False
 
+    @property
+    def takes_concentrations(self) -> bool:
+        """Whether exp(logits) are concentrations, so that adding a constant to a row of logits changes the loss."""
+        return False
+
     def fit_to(self, labels: ArrayLike, classes: Sequence[str] = ()) -> Self:
         """Return this loss for a training set: counts or soft labels (N, C), and its class names."""
         return self

@@ -101,6 +101,10 @@ class Weighted(Loss):
     def moves_logits(self) -> bool:
         return self.loss.moves_logits
 
+    @property
+    def takes_concentrations(self) -> bool:
+        return self.loss.takes_concentrations
+
     def fit_to(self, labels: ArrayLike, classes: Sequence[str] = ()) -> Self:
         return dataclasses.replace(self, loss=self.loss.fit_to(labels, classes))
 

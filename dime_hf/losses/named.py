@@ -60,6 +60,10 @@ class Mixed(Loss):
     def needs(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*self.one.needs, *self.other.needs)))
 
+    @property
+    def takes_concentrations(self) -> bool:
+        return self.one.takes_concentrations or self.other.takes_concentrations
+
     def fit_to(self, labels: ArrayLike, classes: Sequence[str] = ()) -> Self:
         return dataclasses.replace(
             self, one=self.one.fit_to(labels, classes), other=self.other.fit_to(labels, classes)

@@ -19,8 +19,14 @@ from dime_hf.losses.base import BY_CLASS, Loss
 LARGEST_LOG = 10.0  # of a concentration
 
 
+class _OfDirichlet(Loss):
+    @property
+    def takes_concentrations(self) -> bool:
+        return True
+
+
 @dataclasses.dataclass(frozen=True)
-class DirichletMultinomial(Loss):
+class DirichletMultinomial(_OfDirichlet):
     """-ln P(n | alpha), alpha = exp(logits), of the `vote_counts` n (B, C); in nats an utterance, without coefficient.
 
     ln P = sum_c [ln G(a_c + n_c) - ln G(a_c)] - [ln G(A + N) - ln G(A)], A = sum_c a_c, N = sum_c n_c: the likelihood
@@ -40,7 +46,7 @@ class DirichletMultinomial(Loss):
 
 
 @dataclasses.dataclass(frozen=True)
-class DirichletPrior(Loss):
+class DirichletPrior(_OfDirichlet):
     """-sum_c p_c ln Dir(e_c | alpha), alpha = exp(logits), e_c the smoothed one-hot of class c: a Dirichlet prior net.
 
     e_c has 1 - `smoothing` at c and the rest spread evenly. Votes count as draws of distributions (2203.04443), not of
@@ -65,7 +71,7 @@ class DirichletPrior(Loss):
 
 
 @dataclasses.dataclass(frozen=True)
-class Evidential(Loss):
+class Evidential(_OfDirichlet):
     """EDL*(R1) of 2402.12862: sum_c n_c (ln A - ln a_c) + `strength` x KL(Dir(b) || Dir(1)), alpha = 1 + exp(logits).
 
     n are the `vote_counts` (B, C), y their shares, b = y + (1 - y) alpha: evidence that no vote backs is to shrink.

@@ -50,7 +50,7 @@ class SoftLabelCollator:
         batch = extractor(sounds, sampling_rate=rate, padding=padding, return_tensors="pt")
         if not self.labels:
             return dict(batch)
-        return {**batch, LABELS: _labels(rows), **{name: _numbers(rows, name) for name in self.needs}}
+        return {**batch, LABELS: _labels(rows), **{name: numbers(rows, name) for name in self.needs}}
 
     def _sound(self, row: Mapping[str, Any], rate: int) -> NDArray[np.float32]:
         if self.augment is None:
@@ -90,7 +90,8 @@ def _soft_label(row: Mapping[str, Any]) -> NDArray[np.float64]:
     return distribution.as_distributions(label, f"{columns.SOFT_LABEL} of utterance {utterance!r}")
 
 
-def _numbers(rows: Sequence[Mapping[str, Any]], column: str) -> Tensor:
+def numbers(rows: Sequence[Mapping[str, Any]], column: str) -> Tensor:
+    """A column of a batch, for the loss: float32 (batch, ...); raise `ColumnError` for a row that lacks it."""
     for row in rows:
         columns.require(row, column, argument="rows")
         if row[column] is None:

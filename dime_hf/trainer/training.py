@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
-import torch
 from huggingface_hub import ModelCard
 from numpy.typing import NDArray
-from torch import nn
-from transformers import Trainer, TrainerCallback
+from torch import Tensor, nn
+from transformers import TrainerCallback
 
 from dime_hf import columns
-from dime_hf.cards import model_card
-from dime_hf.errors import ColumnError, LeakageError
+from dime_hf.cards import ModelScores, model_card, model_scores
+from dime_hf.errors import LeakageError
 from dime_hf.losses import fit_to
 from dime_hf.modeling import fit_temperature, fold_temperature
-from dime_hf.protocol import ScoreTable, score_labels
+from dime_hf.protocol import ScoreTable
 from dime_hf.protocol.reference import by_class
 from dime_hf.trainer import evaluation
 from dime_hf.trainer.checks import by_name, check_dataset, check_options, feature_extractor, is_several
-from dime_hf.trainer.collator import LABELS, SoftLabelCollator
+from dime_hf.trainer.collator import SoftLabelCollator
 from dime_hf.trainer.config import BEST, SoftLabelConfig
 from dime_hf.trainer.feature_mix import Pairs, find_projection, mixed
+from dime_hf.trainer.named_loss import NamedLossTrainer
 
 MODEL, CONTROL = "model", "mean label"  # rows of the score table
 
@@ -41,7 +40,7 @@ class _Epochs(TrainerCallback):
         self.collator.epoch.fill_(int((state.epoch or 0) + 1e-6))  # a resumed run begins within one
 
 
-class SoftLabelTrainer(Trainer):
+class SoftLabelTrainer(NamedLossTrainer):
     """`Trainer` on the columns `audio` and `soft_label`, with the loss that `args.loss` names.
 
     Takes what `Trainer` takes; the collator is made from the feature extractor, `processing_class`. Evaluation scores
@@ -67,7 +66,6 @@ class SoftLabelTrainer(Trainer):
         args = SoftLabelConfig() if args is None else args
         check_options(args, options)
         self.loss = _fitted(args.get_loss(), train_dataset)
-        self.needs = tuple(getattr(self.loss, "needs", ()))
         collator = self._collator(data_collator, processing_class, args)
         self.training_collator = None
         if isinstance(collator, SoftLabelCollator) and collator.augment is not None:
@@ -81,9 +79,6 @@ class SoftLabelTrainer(Trainer):
             processing_class=processing_class,
             **options,
         )
-        # Our loss is the mean of a micro-batch, so `Trainer` must divide by the accumulation steps. It would not,
-        # because the model's `forward` takes **kwargs: https://github.com/huggingface/transformers/issues/47688
-        self.model_accepts_loss_kwargs = False
         if self.training_collator is not None:
             self.add_callback(_Epochs(self.training_collator))
         self._scored: Any = None
@@ -101,29 +96,13 @@ class SoftLabelTrainer(Trainer):
         if args.train_sampling_strategy == "group_by_length" and isinstance(train_dataset, datasets.Dataset):
             columns.require(train_dataset, args.length_column_name, argument="train_dataset")
 
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: Mapping[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        """Return the loss between softmax(logits) and `labels` (batch, C), which the model itself never sees."""
-        inputs = dict(inputs)
-        for name in (LABELS, *self.needs):
-            if name not in inputs:
-                raise ColumnError(f"`data_collator` gave no {name!r}, but {sorted(inputs)}")
-        labels = inputs.pop(LABELS)
-        needed = {name: inputs.pop(name) for name in self.needs}
-        if self.args.feature_mix and model.training:
-            pairs = Pairs.draw(len(labels), self.args.feature_mix, self._mixing_seed())
-            labels = pairs.mix(labels)
-            with mixed(model, inputs, pairs) as changed:
-                outputs = model(**changed)
-        else:
-            outputs = model(**inputs)
-        loss = self.loss(outputs["logits"], labels, **needed)
-        return (loss, outputs) if return_outputs else loss
+    def answers(self, model: nn.Module, inputs: dict[str, Any], labels: Tensor) -> tuple[Any, Tensor]:
+        """Return the model's outputs, and the labels; in training mixed with `feature_mix` of the rows."""
+        if not (self.args.feature_mix and model.training):
+            return model(**inputs), labels
+        pairs = Pairs.draw(len(labels), self.args.feature_mix, self._mixing_seed())
+        with mixed(model, inputs, pairs) as changed:
+            return model(**changed), pairs.mix(labels)
 
     def _mixing_seed(self) -> int:
         """A number of its own for each micro-batch, the same in a run that is resumed."""
@@ -157,7 +136,7 @@ class SoftLabelTrainer(Trainer):
 
     def predict_distributions(self, dataset: Any) -> NDArray[np.float64]:
         """Return the predicted distributions (N, C) of the rows of `dataset`, in its order; it needs no labels."""
-        return evaluation.probabilities(self._vote_logits(self._predict_logits(dataset)))
+        return self.vote_distributions(self._predict_logits(dataset))
 
     def fold_temperature(self, validation: datasets.Dataset) -> float:
         """Fit a temperature to the votes of `validation`, fold it into the model's last layer, and return it.
@@ -174,16 +153,17 @@ class SoftLabelTrainer(Trainer):
         fold_temperature(self.accelerator.unwrap_model(self.model), temperature)
         return temperature
 
-    def score_table(self, dataset: datasets.Dataset) -> ScoreTable:
-        """Score the model on the votes of `dataset`, beside the mean training label as its control.
+    def score_table(self, dataset: datasets.Dataset, name: str | None = None) -> ModelScores:
+        """Score the model on the votes of `dataset`, called `name`, beside the mean training label as its control.
 
-        Raises `LeakageError` where the dataset has no votes that judge but labels that contain synthetic ones.
+        Where other votes than those that judge tell it, by level of ambiguity, too. Raises `LeakageError` where the
+        dataset has no votes that judge but labels that contain synthetic ones.
         """
         labels = {MODEL: self.predict_distributions(dataset)}
         constant = evaluation.mean_label(self.train_dataset)
         if constant is not None:
             labels[CONTROL] = np.broadcast_to(constant, labels[MODEL].shape)
-        return score_labels(labels, dataset, control=CONTROL if CONTROL in labels else None)
+        return model_scores(labels, dataset, control=CONTROL if CONTROL in labels else None, name=name)
 
     def push_to_hub(self, *args: Any, scores: ScoreTable | str | None = None, **options: Any) -> Any:
         """Push the model with a card that carries `scores`, as `score_table` gives them for a test set.
@@ -217,13 +197,6 @@ class SoftLabelTrainer(Trainer):
             return dataclasses.replace(collator, needs=self.needs)
         return collator
 
-    def _vote_logits(self, logits: Any) -> Any:
-        """Logits (N, C) whose softmax the loss takes for the votes' distribution; most losses leave them."""
-        if not getattr(self.loss, "moves_logits", False):
-            return logits
-        logits = logits[0] if isinstance(logits, (tuple, list)) else logits
-        return self.loss.vote_logits(torch.as_tensor(np.asarray(logits, dtype=np.float64))).numpy()
-
     def _predict_logits(self, dataset: Any) -> Any:
         columns.require(dataset, columns.AUDIO)
         collator = self.data_collator
@@ -234,7 +207,7 @@ class SoftLabelTrainer(Trainer):
         finally:
             self.data_collator = collator
 
-    def _scores_for_card(self) -> ScoreTable | str:
+    def _scores_for_card(self) -> ModelScores | str:
         """Scores of the evaluation set, or why there are none."""
         if not evaluation.has_votes(self.eval_dataset):
             return "there was no evaluation set with votes"
@@ -269,6 +242,6 @@ class _Scores:
     users: Any
 
     def __call__(self, prediction: Any) -> dict[str, Any]:
-        predicted = evaluation.probabilities(self.trainer._vote_logits(prediction.predictions))
+        predicted = self.trainer.vote_distributions(prediction.predictions)
         ours = evaluation.score_dataset(predicted, self.trainer._scored, prediction.label_ids)
         return ours | (self.users(prediction) if self.users else {})

@@ -82,7 +82,11 @@ def mean_of_windows(scores: Tensor, windows: Tensor) -> Tensor:
     """Log of the mean probabilities (batch, C), up to a constant, of the windows (W, C) of each recording."""
     if len(windows) == int(windows[-1]) + 1:
         return scores
-    return torch.stack([scores[windows == row].logsumexp(0) for row in range(int(windows[-1]) + 1)])
+    return torch.stack([part.logsumexp(0) for part in _by_row(scores, windows)])
+
+
+def _by_row(scores: Tensor, windows: Tensor) -> list[Tensor]:
+    return [scores[windows == row] for row in range(int(windows[-1]) + 1)]
 
 
 class Classifier(nn.Module):
@@ -109,7 +113,10 @@ class Classifier(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class ClassifierHead:
-    """Log-probabilities (batch, C) that the `Classifier` in the family's model gives; of windows, their mean."""
+    """Logits (batch, C) that the `Classifier` in the family's model gives.
+
+    Of several windows: those of the mean distribution, at the mean of the windows' log sums.
+    """
 
     family: Family
 
@@ -117,4 +124,7 @@ class ClassifierHead:
         classifier = getattr(self.family.model, CLASSIFIER)
         mask = inputs["attention_mask"]
         logits = last_logits(self.family, model, inputs, lambda hidden: classifier(hidden, mask)[:, None])
-        return mean_of_windows(logits.log_softmax(-1), windows)
+        if len(windows) == int(windows[-1]) + 1:
+            return logits
+        sums = torch.stack([part.logsumexp(-1).mean() for part in _by_row(logits, windows)])
+        return mean_of_windows(logits.log_softmax(-1), windows).log_softmax(-1) + sums[:, None]

@@ -18,20 +18,28 @@ from dime_hf.annotate.listening import Heard
 from dime_hf.distribution import as_distributions
 from dime_hf.errors import AnnotationError, AudioError, DistributionError
 from dime_hf.stage import undecoded
+from dime_hf.trainer.collator import LABELS, numbers
 
-ASK, LABELS, WINDOWS = "ask", "labels", "windows"
+ASK, WINDOWS = "ask", "windows"
 READ = (columns.ID, columns.AUDIO, columns.TEXT, columns.SOFT_LABEL)
 
 
 class Questions(torch.utils.data.Dataset[dict[str, Any]]):
     """Every question about every utterance: item i is question i // N about utterance i % N.
 
-    So an epoch asks every prompt in every option order once about each of the N utterances. Raises `AnnotationError`
-    for another label set than the annotator's, `DistributionError` for utterances without a soft label.
+    So an epoch asks every prompt in every option order once about each of the N utterances. `needs` names further
+    columns, for the loss. Raises `AnnotationError` for another label set than the annotator's, `DistributionError` for
+    utterances without a soft label.
     """
 
-    def __init__(self, annotator: AudioLMAnnotator, dataset: datasets.Dataset, argument: str = "dataset"):
-        columns.require(dataset, *READ, argument=argument)
+    def __init__(
+        self,
+        annotator: AudioLMAnnotator,
+        dataset: datasets.Dataset,
+        argument: str = "dataset",
+        needs: Sequence[str] = (),
+    ):
+        columns.require(dataset, *READ, *needs, argument=argument)
         if columns.classes(dataset, argument) != annotator.label_set:
             raise AnnotationError(
                 f"`annotator` answers about {annotator.label_set}, but the classes of `{argument}` are "
@@ -44,7 +52,7 @@ class Questions(torch.utils.data.Dataset[dict[str, Any]]):
                 'label set nobody voted: leave them out, with `rows="voted"` when loading'
             )
         self.labels = as_distributions(labels, columns.SOFT_LABEL)
-        self.utterances = undecoded(dataset.with_format(None)).select_columns(list(READ[:3]))
+        self.utterances = undecoded(dataset.with_format(None)).select_columns([*READ[:3], *needs])
         self.asks = len(annotator.asks)
 
     def __len__(self) -> int:
@@ -60,12 +68,13 @@ class QuestionCollator:
     """Make a batch of rows of `Questions`: the model's inputs, as the annotator makes them.
 
     `labels` are the soft labels (batch, C) and `windows` (W,) the row in the batch of each window that is heard: a
-    recording longer than the encoder's window is heard in several. Raises `AudioError`, with the utterance's id, for
-    one that cannot be heard.
+    recording longer than the encoder's window is heard in several. `needs` names further columns of numbers, for the
+    loss. Raises `AudioError`, with the utterance's id, for one that cannot be heard.
     """
 
     lm: AudioLM
     annotator: AudioLMAnnotator
+    needs: tuple[str, ...] = ()
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         batch = {name: [row[name] for row in rows] for name in READ[:3]}
@@ -82,5 +91,6 @@ class QuestionCollator:
         return {
             LABELS: torch.from_numpy(labels.astype(np.float32)),  # first: `Trainer` reads the batch's size off it
             WINDOWS: torch.tensor(heard.rows),
+            **{name: numbers(rows, name) for name in self.needs},
             **heard.recordings.ask(conversations),
         }

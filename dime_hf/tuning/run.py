@@ -56,7 +56,8 @@ def make_trainer(
         )
     if any(ask.form not in ("probabilities", "choices") for ask in annotator.asks):
         raise AnnotationError("`annotator` answers in words, which are not tuned: give it the strategy `Options`")
-    questions = Questions(annotator, train, "train")
+    needs = tuple(getattr(config.get_loss(), "needs", ()))
+    questions = Questions(annotator, train, "train", needs)
     seen = frozenset(train[columns.ID])
     if validation is not None:
         if shared := sorted(seen.intersection(validation[columns.ID])):
@@ -68,7 +69,7 @@ def make_trainer(
         annotator.load(keep=False),
         config,
         questions,
-        None if validation is None else Questions(annotator, validation, "validation"),
+        None if validation is None else Questions(annotator, validation, "validation", needs),
         tuned_on=seen | annotator.tuned_on,
         callbacks=list(callbacks),
     )

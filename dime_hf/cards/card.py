@@ -1,4 +1,4 @@
-"""The card of a trained model: what it predicts, whose votes it learnt from, and how well, beside a control."""
+"""The text and metadata of a model's card."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from huggingface_hub import EvalResult, ModelCard
 
 import dime_hf
+from dime_hf.cards.scores import ModelScores
 from dime_hf.columns import PARENTS, SOFT_LABEL_SOURCE
 from dime_hf.corpora.policy import TALLY_LINE
 from dime_hf.protocol import ScoreTable
@@ -33,7 +34,8 @@ def model_card(
     """Turn the card that `Trainer` writes into one of a model of soft labels, in place, and return it.
 
     `repo` is where it is loaded from; `config` is the model's; `training` the dataset it was trained on; `scores` a
-    table, or why there is none. Kept are the metadata, and from the text the training procedure.
+    table, such as `model_scores` gives, or why there is none. Kept are the metadata, and from the text the training
+    procedure.
     """
     data: Any = card.data
     name = data.model_name or "model"
@@ -94,11 +96,14 @@ def how_to_read(scores: ScoreTable) -> str:
 
 def _eval_results(scores: ScoreTable) -> list[EvalResult]:
     """The scores of the first labels of a table, the model's, as metadata."""
+    scored = scores.reference
+    if isinstance(scores, ModelScores):
+        scored = f"{scores.scored_on} ({scores.reference})"
     return [
         EvalResult(
             task_type="audio-classification",
             dataset_type="votes",
-            dataset_name=scores.reference,
+            dataset_name=scored,
             metric_type=name,
             metric_name=name,
             metric_value=round(one.estimate, 6),

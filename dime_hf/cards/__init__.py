@@ -1,0 +1,8 @@
+"""The card of a trained model: what it predicts, whose votes it learnt from, and how well, beside a control."""
+
+from __future__ import annotations
+
+from dime_hf.cards.card import model_card
+from dime_hf.cards.scores import LevelScores, ModelScores, model_scores
+
+__all__ = ["LevelScores", "ModelScores", "model_card", "model_scores"]
