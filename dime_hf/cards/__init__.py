@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dime_hf.cards.card import model_card
+from dime_hf.cards.card import how_to_read, model_card
 from dime_hf.cards.scores import LevelScores, ModelScores, model_scores
 
-__all__ = ["LevelScores", "ModelScores", "model_card", "model_scores"]
+__all__ = ["LevelScores", "ModelScores", "how_to_read", "model_card", "model_scores"]
