@@ -60,19 +60,23 @@ def test_the_table_by_ambiguity_is_of_the_votes_that_judge_in_levels_of_those_th
     table = trainer.score_table(judged)
     reference, kept = np.array(judged[REFERENCE_COUNTS]), np.array(judged[VOTE_COUNTS])
     agreed = kept.max(-1) == kept.sum(-1)  # of two votes: alike, or not
-    assert [(one.level, one.n) for one in table.levels] == [("low", agreed.sum()), ("high", (~agreed).sum())]
+    assert [(level, one.n) for level, one in table.levels.items()] == [
+        ("low", agreed.sum()),
+        ("high", (~agreed).sum()),
+    ]
     predicted = trainer.predict_distributions(judged)
     constant = np.array(toy_fold["train"][SOFT_LABEL]).mean(0)
-    for one, rows in zip(table.levels, (agreed, ~agreed), strict=True):
+    for one, rows in zip(table.levels.values(), (agreed, ~agreed), strict=True):
         shares = reference[rows] / reference[rows].sum(-1, keepdims=True)
+        found = {row.name: row.scores["squared_score"].estimate for row in one.rows}
         for name, q in (("model", predicted[rows]), ("mean label", np.tile(constant, (rows.sum(), 1)))):
             expected = ((q**2).sum(-1) - 2 * (q * shares).sum(-1)).mean()
-            assert one.scores[name].estimate == pytest.approx(expected, abs=1e-6)
+            assert found[name] == pytest.approx(expected, abs=1e-6)
             assert f"{expected:.4f} [" in str(table)
         assert one.n_groups == len({speaker for speaker, row in zip(judged["speaker"], rows, strict=True) if row})
     whole = trainer.score_table(toy_fold["test"])
     assert whole.scored_on == "iemocap, 4class, test"
-    assert whole.levels == ()
+    assert not whole.levels
     assert "No table by ambiguity" in str(whole)
 
 
@@ -84,7 +88,7 @@ def test_a_cards_head_is_valid_and_holds_the_scores(toy_fold, judged, tmp_path):
     assert {"dime_hf", "soft-labels"} <= set(data.tags)
     found = {result.metric_name: result.metric_value for result in data.eval_results}
     assert found == {name: pytest.approx(one.estimate, abs=1e-6) for name, one in table.rows[0].scores.items()}
-    assert {result.dataset_name for result in data.eval_results} == {f"a set without a name ({table.reference})"}
+    assert {result.dataset_name for result in data.eval_results} == {f"test ({table.reference})"}
     json.dumps(data.to_dict())
 
 

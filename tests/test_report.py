@@ -23,7 +23,7 @@ from dime_hf.columns import EMOTIONS
 from dime_hf.errors import DimeError, DistributionError, LeakageError, PackageError
 from dime_hf.evidence import Interval, fit_dirichlet, plain, score_of_truth
 from dime_hf.pool import get_pooler, pool
-from dime_hf.protocol import compare_protocols, own_labels, score_labels
+from dime_hf.protocol import compare_protocols, own_labels, score_labels, scores_by_level
 from dime_hf.report import (
     level_table,
     markdown,
@@ -31,7 +31,6 @@ from dime_hf.report import (
     report,
     score_rows,
     score_table,
-    scores_by_level,
 )
 from dime_hf.report.blocks import Table, Value, number
 from dime_hf.report.checks import TITLES, part_blocks

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from dime_hf.cards.card import how_to_read, model_card
-from dime_hf.cards.scores import LevelScores, ModelScores, model_scores
+from dime_hf.cards.scores import ModelScores, model_scores, with_levels
 
-__all__ = ["LevelScores", "ModelScores", "how_to_read", "model_card", "model_scores"]
+__all__ = ["ModelScores", "how_to_read", "model_card", "model_scores", "with_levels"]

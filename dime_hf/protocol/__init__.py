@@ -8,9 +8,11 @@ then every output says so.
 
 from dime_hf.protocol.balance import Selection, balanced_selection, balanced_weights
 from dime_hf.protocol.comparison import ProtocolComparison, compare_protocols, own_labels
+from dime_hf.protocol.levels import LevelScores, scores_by_level
 from dime_hf.protocol.scoring import ScoredLabels, ScoreTable, score_labels
 
 __all__ = [
+    "LevelScores",
     "ProtocolComparison",
     "ScoreTable",
     "ScoredLabels",
@@ -20,4 +22,5 @@ __all__ = [
     "compare_protocols",
     "own_labels",
     "score_labels",
+    "scores_by_level",
 ]

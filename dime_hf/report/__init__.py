@@ -6,24 +6,20 @@
 |---|---|
 | `run` | `report` and the `Report` that it returns |
 | `corpus`, `findings`, `checks`, `training` | the sections: data, scores, validation, training and augmentation |
-| `levels` | scores by ambiguity, from votes that do not judge |
 | `explorer` | the utterances one by one, as columns for the page's script |
 | `blocks`, `figures` | what a section is made of: texts, tables, figures |
 | `page`, `markdown` | the page, and the same as Markdown |
 | `scores` | small tables and a figure for the terminal |
 """
 
-from dime_hf.report.levels import LevelScores, scores_by_level
 from dime_hf.report.run import Report, report
 from dime_hf.report.scores import level_table, plot_scores, score_rows, score_table
 
 __all__ = [
-    "LevelScores",
     "Report",
     "level_table",
     "plot_scores",
     "report",
     "score_rows",
     "score_table",
-    "scores_by_level",
 ]

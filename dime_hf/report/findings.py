@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from dime_hf.protocol import ProtocolComparison, ScoredLabels, ScoreTable
+from dime_hf.protocol import LevelScores, ProtocolComparison, ScoredLabels, ScoreTable
 from dime_hf.report.blocks import Block, Cell, Figure, Section, Table, Text, chance, estimate, number
 from dime_hf.report.figures import dots, draw
-from dime_hf.report.levels import LevelScores
 
 LOWER = (
     "squared_score", "squared_distance", "js_divergence", "js_distance", "kl_human_to_model", "total_variation",

@@ -15,16 +15,16 @@ from numpy.typing import ArrayLike
 import dime_hf
 from dime_hf.augment import Plan
 from dime_hf.augment.summary import Summary
+from dime_hf.cards import with_levels
 from dime_hf.errors import DistributionError
 from dime_hf.evidence import plain
-from dime_hf.protocol import ProtocolComparison, ScoreTable
+from dime_hf.protocol import LevelScores, ProtocolComparison, ScoreTable
 from dime_hf.report import markdown, page
 from dime_hf.report.blocks import Figure, Section, number
 from dime_hf.report.checks import validation_section, worth_sentence
 from dime_hf.report.corpus import Split, corpus_section, facts, licences, read_splits
 from dime_hf.report.explorer import check_include, explore, read_predictions
 from dime_hf.report.findings import pooling_section, protocols_section, says, scores_section
-from dime_hf.report.levels import LevelScores
 from dime_hf.report.training import augmentation_section, training_section
 from dime_hf.validate import Validation
 
@@ -35,7 +35,7 @@ WHERE_FROM = {  # what a part is made of
     "pooling": "`pooling` was not given: the table of `dime_hf.protocol.score_labels` on pooled labels",
     "augmentation": "`plan` was not given: the plan of DiME-Aug",
     "training": "`history` was not given: `trainer.state.log_history`",
-    "scores": "`scores` was not given: the table of `scores_by_level` or `score_labels` on the model's predictions",
+    "scores": "`scores` was not given: what `trainer.score_table`, `scores_by_level` or `score_labels` returns",
     "protocols": "`protocols` was not given: what `dime_hf.protocol.compare_protocols` returns",
     "utterances": "`data` was not given: the dataset, or its splits by name",
     "predictions": "`predictions` were not given: distributions (N, C) of the rows of `data`",
@@ -128,6 +128,7 @@ def report(
     Raises `ColumnError` or `DistributionError` for what is not as it should be.
     """
     _check_types(validation, pooling, scores, protocols)
+    scores = with_levels(scores) if isinstance(scores, ScoreTable) else scores
     splits = None if data is None else read_splits(data)
     if splits is None and (predictions is not None or include):
         raise DistributionError("`predictions` and `include` need `data`, whose rows they are of")

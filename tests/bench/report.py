@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from dime_hf.pool import get_pooler, pool
-from dime_hf.report import report, scores_by_level
+from dime_hf.protocol import scores_by_level
+from dime_hf.report import report
 from dime_hf.simulation import Proxy, simulate
 from dime_hf.validate import validate
 from tests.bench.timing import compare

@@ -14,9 +14,8 @@ from dime_hf.distribution import Array
 from dime_hf.errors import DistributionError, FitError, LeakageError
 from dime_hf.evidence import fit_dirichlet, score_of_truth
 from dime_hf.evidence.intervals import LEVEL
-from dime_hf.protocol import ScoreTable, score_labels
 from dime_hf.protocol.reference import Labels, by_class, values_of
-from dime_hf.protocol.scoring import SHOWN
+from dime_hf.protocol.scoring import SHOWN, ScoreTable, score_labels
 from dime_hf.score import LEVELS, ambiguity_levels
 
 
