@@ -1,5 +1,6 @@
 """Caches in a throw-away folder, no Hub, and the corpora that tests read."""
 
+import gc
 import os
 import tempfile
 from pathlib import Path
@@ -21,7 +22,14 @@ import pytest  # noqa: E402
 
 import dime_hf  # noqa: E402
 from dime_hf.corpora import toy  # noqa: E402
+from tests.hub_client import client, hub  # noqa: E402, F401
 from tests.places import DATA, ROOT  # noqa: E402, F401
+
+
+def pytest_collection_finish():
+    """What was imported stays: the garbage collector need not walk through it again and again (a tenth of the time)."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
