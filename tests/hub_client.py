@@ -74,7 +74,7 @@ class ClientError(Exception):
     """The code that a client ran raised this."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def hub():
     """A Hub on loopback."""
     server = Hub().start()
@@ -82,7 +82,7 @@ def hub():
     server.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def client(hub, tmp_path_factory):
     """Somebody who is logged in there."""
     someone = Client(hub, tmp_path_factory.mktemp("client"))

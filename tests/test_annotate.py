@@ -325,18 +325,21 @@ def asked(tmp_path):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-@pytest.mark.parametrize("questions", [9, 29])
-def test_a_killed_run_resumes_without_asking_twice(tmp_path, questions):
-    run = start(tmp_path, pause=0.03)
-    deadline = time.monotonic() + 60
-    while len(asked(tmp_path)) < questions and time.monotonic() < deadline:
-        time.sleep(0.005)
-    run.send_signal(signal.SIGKILL)
-    assert run.communicate()[0] == ""  # it did not finish
-    before = [id for _, id in asked(tmp_path)]
-    with AnswerStore(tmp_path / "answers.sqlite") as store:
-        kept = len(store)
-    assert len(before) - 4 <= kept <= len(before)  # all but the batch in hand
+def test_a_killed_run_resumes_without_asking_twice(tmp_path):
+    """Killed twice, after 9 questions and after 29."""
+    kept = 0
+    for questions in (9, 29):
+        run = start(tmp_path, pause=0.03)
+        deadline = time.monotonic() + 60
+        while len(asked(tmp_path)) < questions and time.monotonic() < deadline:
+            time.sleep(0.005)
+        run.send_signal(signal.SIGKILL)
+        assert run.communicate()[0] == ""  # it did not finish
+        mine = [id for pid, id in asked(tmp_path) if pid == run.pid]
+        assert mine == [f"u{n}" for n in range(kept, kept + len(mine))]
+        with AnswerStore(tmp_path / "answers.sqlite") as store:
+            assert len(mine) - 4 <= len(store) - kept <= len(mine)  # all but the batch in hand
+            kept = len(store)
     resumed = start(tmp_path, pause=0)
     distributions = json.loads(resumed.communicate(timeout=60)[0])
     after = [id for pid, id in asked(tmp_path) if pid == resumed.pid]

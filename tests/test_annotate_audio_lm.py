@@ -74,21 +74,22 @@ CLIPS = batch(sound(1.2, 1), sound(0.4, 2), sound(2.5, 3), texts=["So we go ther
 def brute_force(folder, prompt, order, clip, text):
     """Log-likelihood of every option by a full forward pass over the conversation with that option as its answer."""
     lm = checkpoints.load(str(folder))
-    options = option_words(CLASSES)
+    tokenizer, options = lm.processor.tokenizer, option_words(CLASSES)
     messages = conversation(prompt, options, order, text)
     start = lm.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    closed = lm.processor.tokenizer("<|im_end|>")["input_ids"]
-    spelt = [lm.processor.tokenizer(option)["input_ids"] for option in options]
+    heard = lm.processor(text=[start], audio=[clip], sampling_rate=16_000, return_tensors="pt")
+    closed = tokenizer("<|im_end|>")["input_ids"]
+    spelt = [tokenizer(option)["input_ids"] for option in options]
     if any(len(ids) > 1 for ids in spelt):
         spelt = [ids + closed for ids in spelt]
     scores = []
     for ids in spelt:
-        text = start + lm.processor.tokenizer.decode(ids)
-        inputs = lm.processor(text=[text], audio=[clip], sampling_rate=16_000, return_tensors="pt")
-        assert inputs["input_ids"][0, -len(ids) :].tolist() == ids
+        assert tokenizer(start + tokenizer.decode(ids))["input_ids"][-len(ids) :] == ids
+        whole = torch.cat([heard["input_ids"], torch.tensor([ids])], 1)
+        inputs = dict(heard) | {"input_ids": whole, "attention_mask": torch.ones_like(whole)}
         with torch.no_grad():
-            log_probabilities = lm.model(**inputs).logits[0].log_softmax(-1)
-        scores.append(sum(log_probabilities[-1 - len(ids) + n, i].item() for n, i in enumerate(ids)))
+            log_probabilities = lm.model(**inputs).logits[0, -1 - len(ids) :].log_softmax(-1)
+        scores.append(sum(log_probabilities[n, i].item() for n, i in enumerate(ids)))
     return np.array(scores)
 
 
@@ -119,7 +120,7 @@ def test_scores_themselves_equal_brute_force(folder):
     lm = checkpoints.load(str(folder))
     options = option_words(CLASSES)
     without = dataclasses.replace(PROMPTS[1], name="unseen", transcript=False)
-    asked = [(prompt, order) for prompt in (*PROMPTS, without) for order in cyclic_orders(6, 3)]
+    asked = [(prompt, order) for prompt in (*PROMPTS, without) for order in cyclic_orders(6, 2)]
     asked.append((PROMPTS[0], (5, 1, 0, 2, 4, 3)))
     questions = [[conversation(prompt, options, order, text) for text in CLIPS["text"]] for prompt, order in asked]
     expected = [

@@ -33,7 +33,7 @@ def school():
 
 @pytest.fixture(scope="module")
 def taught(school, tmp_path_factory):
-    return small_audio_lm(tmp_path_factory.mktemp("models") / "taught", school, shape=SHAPE, steps=100)
+    return small_audio_lm(tmp_path_factory.mktemp("models") / "taught", school, shape=SHAPE, steps=80)
 
 
 def strangers():

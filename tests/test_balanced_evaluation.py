@@ -64,7 +64,7 @@ def test_weights_are_those_of_a_general_solver(seed, nearest):
     np.testing.assert_allclose(found.values, expected.x, atol=2e-4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_weights_keep_their_promises(data):
     counts = votes(data.draw)

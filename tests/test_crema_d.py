@@ -209,7 +209,7 @@ def test_damaged_files_are_refused(made, file, spoilt, read, expected):
 COUNTS = st.lists(st.integers(0, 12), min_size=6, max_size=6).filter(any)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(COUNTS, min_size=1, max_size=5), st.sampled_from(["\n", "\r\n"]))
 def test_written_counts_are_read(tmp_path_factory, written, line_end):
     root = tmp_path_factory.mktemp("crema")

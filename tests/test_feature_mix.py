@@ -79,7 +79,7 @@ def trainer_of(folder, **settings):
 
 
 def test_training_on_mixes_lowers_the_loss(tmp_path):
-    trainer = trainer_of(tmp_path, feature_mix=0.5, max_steps=40, learning_rate=2e-3, logging_steps=1)
+    trainer = trainer_of(tmp_path, feature_mix=0.5, max_steps=24, learning_rate=2e-3, logging_steps=1)
     trainer.train()
     losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
     assert np.mean(losses[-8:]) < np.mean(losses[:8]) - 0.02

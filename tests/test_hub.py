@@ -11,7 +11,7 @@ from dime_hf.corpora.iemocap import IemocapFolder
 from dime_hf.errors import ColumnError
 from dime_hf.hub import INCLUDE, push_to_hub
 from dime_hf.hub.card import hub_licence
-from tests.hub_client import ClientError, client, hub  # noqa: F401
+from tests.hub_client import ClientError
 from tests.hub_server import OTHER_TOKEN, TOKEN
 
 LOAD = """
@@ -38,7 +38,7 @@ result = {
 
 
 @pytest.fixture(scope="module")
-def session(client, toy_root):  # noqa: F811
+def session(client, toy_root):
     """The client, with the toy corpus loaded."""
     client.run(LOAD, root=str(toy_root))
     return client
@@ -53,7 +53,7 @@ def status(url, token=None):
         return error.code
 
 
-def test_labels_alone_are_the_default_and_private(session, hub):  # noqa: F811
+def test_labels_alone_are_the_default_and_private(session, hub):
     seen = session.run(PUSH, repo="tester/labels", include=[])
     labels = {"id", "corpus", "duration", "soft_label", "soft_label_source", "soft_label_votes", "hard_label"}
     assert set(seen["columns"]) == labels
@@ -101,7 +101,7 @@ result = all(
     ("fault", "after", "again"),
     [("PUT /large/", 1, 2), ("POST /api/datasets/tester/broken[^/]*/commit/", 0, 0), ("POST .*/commit/", 1, 0)],
 )
-def test_a_push_that_broke_off_is_repeated_and_sends_only_what_is_lacking(session, hub, fault, after, again):  # noqa: F811
+def test_a_push_that_broke_off_is_repeated_and_sends_only_what_is_lacking(session, hub, fault, after, again):
     repo = f"tester/broken{len(hub.repos)}"
     code = """
 pushed = splits.map(lambda row: {"soft_label_votes": row["soft_label_votes"] + shift})
@@ -128,7 +128,7 @@ result = all(back[name]["soft_label_votes"][:] == pushed[name]["soft_label_votes
     assert len(hub.repos["datasets", repo].commits) <= commits + 2
 
 
-def test_a_public_repository_takes_no_private_dataset(session, hub):  # noqa: F811
+def test_a_public_repository_takes_no_private_dataset(session, hub):
     session.run("push_to_hub(splits, 'tester/public', private=False)")
     assert not hub.repos["datasets", "tester/public"].private
     commits = len(hub.repos["datasets", "tester/public"].commits)
@@ -138,7 +138,7 @@ def test_a_public_repository_takes_no_private_dataset(session, hub):  # noqa: F8
 
 
 @pytest.mark.parametrize("token", ["hf_wrong", OTHER_TOKEN])
-def test_whoever_may_not_write_is_told_so(session, hub, token):  # noqa: F811
+def test_whoever_may_not_write_is_told_so(session, hub, token):
     session.run("push_to_hub(splits, 'tester/mine')")
     for repo in ("tester/mine", "tester/notThere"):
         with pytest.raises(
@@ -148,7 +148,7 @@ def test_whoever_may_not_write_is_told_so(session, hub, token):  # noqa: F811
     assert ("datasets", "tester/notThere") not in hub.repos
 
 
-def test_no_token_is_written_down(session, hub):  # noqa: F811
+def test_no_token_is_written_down(session, hub):
     session.run("push_to_hub(splits, 'tester/quiet', include=['votes'])\nprint(datasets.load_dataset('tester/quiet'))")
     log = session.log.read_text()
     assert "tester/quiet" in log  # it is the log of all that this file did
@@ -161,7 +161,7 @@ def test_no_token_is_written_down(session, hub):  # noqa: F811
         assert not any(token.encode() in content for content in contents)
 
 
-def test_one_split_goes_to_a_branch_with_its_card(session, hub):  # noqa: F811
+def test_one_split_goes_to_a_branch_with_its_card(session, hub):
     rows = session.run(
         """
 part = dime_hf.load_dataset("iemocap", data_dir=root, fold=1, split="test[:100%]")

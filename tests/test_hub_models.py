@@ -3,7 +3,6 @@
 import pytest
 from huggingface_hub import ModelCard
 
-from tests.hub_client import client, hub  # noqa: F401
 from tests.hub_server import TOKEN
 
 TRAIN = """
@@ -49,7 +48,7 @@ result = {
 """
 
 
-def test_a_pushed_model_has_scores_in_its_card_and_predicts_the_same(client, hub, toy_root, tmp_path):  # noqa: F811
+def test_a_pushed_model_has_scores_in_its_card_and_predicts_the_same(client, hub, toy_root, tmp_path):
     there, here = client.run(TRAIN, root=str(toy_root), folder=str(tmp_path))
     assert there == pytest.approx(here, abs=1e-4)
     files = hub.files("models", "tester/tiny")
@@ -61,7 +60,7 @@ def test_a_pushed_model_has_scores_in_its_card_and_predicts_the_same(client, hub
     assert TOKEN not in client.log.read_text()
 
 
-def test_an_adapter_comes_back_from_the_hub(client, hub, tmp_path):  # noqa: F811
+def test_an_adapter_comes_back_from_the_hub(client, hub, tmp_path):
     found = client.run(TUNE, folder=str(tmp_path))
     base, here, there = map(flat, found["answers"])
     assert there == pytest.approx(here, abs=1e-6)

@@ -1,6 +1,7 @@
 """What runs on a Hub: the metric as `evaluate` loads it, and the page as `gradio` serves it, both over HTTP."""
 
 import html.parser
+import importlib.util
 import re
 import socket
 import subprocess
@@ -18,13 +19,12 @@ from dime_hf.errors import ColumnError, DistributionError, HubError
 from dime_hf.hub import push_metric, push_space
 from dime_hf.hub.space import app
 from dime_hf.score import score
-from tests.hub_client import client, environment, hub  # noqa: F401
+from tests.hub_client import environment
 from tests.hub_server import TOKEN
 from tests.places import ROOT
 from tests.test_annotate import Teller
 
-gradio_client = pytest.importorskip("gradio_client")
-pytest.importorskip("gradio")
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason="gradio is not installed")
 SPLITS = """
 import datasets, dime_hf, numpy as np
 from dime_hf.hub import push_metric, push_space, push_to_hub
@@ -41,7 +41,7 @@ def shown(toy_fold):
 
 
 @pytest.fixture(scope="module")
-def session(client, shown, tmp_path_factory):  # noqa: F811
+def session(client, shown, tmp_path_factory):
     """The client, with that split at hand."""
     folder = str(tmp_path_factory.mktemp("shown"))
     shown[0].save_to_disk(folder)
@@ -49,7 +49,7 @@ def session(client, shown, tmp_path_factory):  # noqa: F811
     return client
 
 
-def test_the_metric_of_a_space_is_the_library(session, hub):  # noqa: F811
+def test_the_metric_of_a_space_is_the_library(session, hub):
     session.run("push_metric('tester/soft_label', metric)", metric=str(ROOT / "metrics" / "soft_label"))
     space = hub.repos["spaces", "tester/soft_label"]
     assert (space.private, space.sdk) == (True, "gradio")
@@ -57,7 +57,10 @@ def test_the_metric_of_a_space_is_the_library(session, hub):  # noqa: F811
     rng = np.random.default_rng(0)
     predictions, counts = rng.dirichlet(np.ones(4), 30), rng.multinomial(3, np.ones(4) / 4, 30)
     code = """
+import sys
+sys.modules["transformers"] = None  # which `evaluate` loads for its evaluators: 4 of its 6 seconds
 import evaluate
+del sys.modules["transformers"]
 metric = evaluate.load("tester/soft_label", module_type="metric")
 result = metric.compute(predictions=predictions, references=references)
 """
@@ -93,7 +96,7 @@ class Cells(html.parser.HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def space(session, hub, tmp_path_factory):  # noqa: F811
+def space(session, hub, tmp_path_factory):
     """Address of the page of a pushed Space, run as the Hub runs it: `python app.py` in a folder of its files."""
     session.run(
         "push_space(shown, 'tester/page', include=['votes', 'answers', 'audio'], predictions=np.array(of_model))"
@@ -134,6 +137,8 @@ class served:  # noqa: N801
 
 
 def test_the_page_shows_the_numbers_of_the_library(space, shown):
+    import gradio_client  # takes seconds
+
     split, predictions = shown
     page = gradio_client.Client(space, verbose=False)
     bits = np.abs(entropy(np.array(split["soft_label"][:])))  # no -0.000
@@ -164,7 +169,7 @@ def test_the_page_shows_the_numbers_of_the_library(space, shown):
         assert sound is not None
 
 
-def test_a_space_is_private_and_says_what_the_hub_needs(session, space, hub):  # noqa: ARG001, F811
+def test_a_space_is_private_and_says_what_the_hub_needs(session, space, hub):  # noqa: ARG001
     repo = hub.repos["spaces", "tester/page"]
     assert repo.private
     assert set(repo.files) == {"README.md", "app.py", "requirements.txt", "data/test.parquet"}
@@ -174,7 +179,7 @@ def test_a_space_is_private_and_says_what_the_hub_needs(session, space, hub):  #
     assert TOKEN not in session.log.read_text()
 
 
-def test_labels_alone_are_shown_unless_more_is_named(session, hub, tmp_path):  # noqa: F811
+def test_labels_alone_are_shown_unless_more_is_named(session, hub, tmp_path):
     session.run("push_space(shown, 'tester/labels')")
     content = hub.files("spaces", "tester/labels")["data/test.parquet"]
     assert b"RIFF" not in content
@@ -190,7 +195,7 @@ def test_labels_alone_are_shown_unless_more_is_named(session, hub, tmp_path):  #
     )
 
 
-def test_a_page_may_read_a_repository(session, hub, tmp_path):  # noqa: F811
+def test_a_page_may_read_a_repository(session, hub, tmp_path):
     session.run("push_to_hub(shown, 'tester/source')\npush_space('tester/source', 'tester/reader')")
     files = hub.files("spaces", "tester/reader")
     assert set(files) == {"README.md", "app.py", "requirements.txt", "settings.json"}

@@ -363,7 +363,7 @@ RATING = st.sampled_from(["", *"123456"])
 RATINGS = st.dictionaries(st.sampled_from(["E1", "E2", "E3", "F1"]), st.tuples(RATING, RATING, RATING), max_size=4)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.tuples(EXTERNAL_VOTES, SELF_VOTES, RATINGS), min_size=1, max_size=4),
     st.sampled_from(["\n", "\r\n"]),

@@ -45,7 +45,7 @@ def row_of(speakers, dialogs, silent):
 
 crowded = st.lists(st.tuples(row_of(6, 6, 3), st.integers(0, 2)), min_size=1, max_size=14)
 sparse = st.lists(st.tuples(row_of(30, 60, 40), st.integers(0, 2)), min_size=6, max_size=20)
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=15, deadline=None)
 
 
 def of_rows(rows, start=0, decode=False):

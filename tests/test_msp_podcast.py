@@ -659,7 +659,7 @@ def found(path):
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(files=FILES)
 def test_votes_come_back_as_they_were_written(tmp_path, form, files):
     name, write = FORMS[form]
@@ -669,7 +669,7 @@ def test_votes_come_back_as_they_were_written(tmp_path, form, files):
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(files=FILES, data=st.data())
 def test_a_damaged_file_is_refused_or_keeps_its_votes(tmp_path, form, files, data):
     """A character is lost, or another one stands in its place."""

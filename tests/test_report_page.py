@@ -42,19 +42,27 @@ def address(made, tmp_path_factory):
     return (folder / "report.html").as_uri()
 
 
-@pytest.fixture
-def page(browser, address):
-    """The page, just opened, in a window of its own; whatever it complains of or asks for fails the test."""
-    opened = browser.new_page(viewport={"width": 1280, "height": 900})
-    trouble = []
+@pytest.fixture(scope="module")
+def window(browser):
+    """A window, and what pages in it complain of or ask for."""
+    opened, trouble = browser.new_page(), []
     opened.on("console", lambda message: trouble.append(message.text))
     opened.on("pageerror", lambda error: trouble.append(str(error)))
     opened.on("request", lambda request: trouble.append(request.url))
+    return opened, trouble
+
+
+@pytest.fixture
+def page(window, address):
+    """The page, just loaded; whatever it complains of or asks for fails the test."""
+    opened, trouble = window
+    opened.emulate_media(media="screen")
+    opened.set_viewport_size({"width": 1280, "height": 900})
+    trouble.clear()
     opened.goto(address)
     opened.wait_for_selector("html[data-ready]")
     trouble.remove(address)
     yield opened
-    opened.close()
     assert [each for each in trouble if not each.startswith("data:audio")] == []
 
 

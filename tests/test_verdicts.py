@@ -28,7 +28,7 @@ def found(experiment, corpora):
 
 @pytest.mark.parametrize("experiment", [*FITTED, STRONG], ids=lambda experiment: experiment.name)
 def test_verdicts_by_fitted(experiment):
-    for rate in found(experiment, 20):
+    for rate in found(experiment, 12):
         assert not rate.fails, rate
 
 
@@ -40,14 +40,14 @@ def test_verdicts_by_calibrated(experiment):
 
 @pytest.mark.parametrize("experiment", [*verdicts.strength_experiments(3000)], ids=lambda experiment: experiment.name)
 def test_strengths_are_found_and_shared(experiment):
-    for rate in found(experiment, 8):
+    for rate in found(experiment, 5):
         assert not rate.fails, rate
         assert rate.mean == pytest.approx(rate.bound.low, rel=0.25)
 
 
 @pytest.mark.parametrize("experiment", [*verdicts.interval_experiments()], ids=lambda experiment: experiment.name)
 def test_intervals_keep_their_coverage_with_few_speakers(experiment):
-    (rate,) = found(experiment, 120)
+    (rate,) = found(experiment, 80)
     assert not rate.fails, rate
 
 

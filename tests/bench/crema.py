@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import logging
 from collections.abc import Iterable, Sequence
@@ -123,6 +124,7 @@ def _scores(total: Array, reference: Array) -> list[Array]:
     return wide
 
 
+@functools.cache
 def read_votes(root: Path) -> tuple[datasets.Dataset, dict[str, Array]]:
     """All votes on the voice, and the counts (N, C) of the votes on face and on both, clip by clip."""
     voice = dime_hf.load_dataset("crema_d", "voice", root, "train", rows="all").remove_columns(columns.AUDIO)
