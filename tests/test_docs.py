@@ -298,6 +298,6 @@ def test_the_readme_prints_what_it_says(folder, monkeypatch):
     if not WHOLE:
         monkeypatch.setattr(toy, "school", functools.partial(toy.school, 24))
         monkeypatch.setattr(dime_hf.annotate, "small_audio_lm", functools.partial(small_audio_lm, steps=2), raising=False)
-        runner.names["turns"] = {name: split.select(range(40)) for name, split in runner.names["turns"].items()}
+        runner.names["turns"] = {name: split.select(range(30)) for name, split in runner.names["turns"].items()}
     for block in blocks[1:]:
         run_page([dataclasses.replace(block, within=0.01 if WHOLE else math.inf)], runner)
