@@ -147,9 +147,7 @@ def run(given: argparse.Namespace) -> None:
         )
     made = save_report(out, held, parts, lambda path: plot_scores(rows, path, control_rows))
     print(f"In {out}: {made}scores.json, test/ (datasets.load_from_disk){'' if few else ', train/, model/'}")
-    print(
-        "Next: your corpus (--corpus iemocap --data_dir ...), a real model (--annotator Qwen/Qwen2-Audio-7B-Instruct)"
-    )
+    print("Next: your corpus (--corpus iemocap --data_dir ...), a model (--annotator Qwen/Qwen2-Audio-7B-Instruct)")
 
 
 def load(corpus: str, root: Any, cache: Path) -> datasets.DatasetDict:

@@ -101,5 +101,5 @@ def compare_with_own(labels: dict[str, Any], test: Any) -> Any:
     from dime_hf.pool import get_pooler
     from dime_hf.protocol import compare_protocols, own_labels
 
-    own = {name: own_labels(test, get_pooler(name)) for name in ("human", "equal") if name in labels}
+    own: dict[str, Any] = {name: own_labels(test, get_pooler(name)) for name in ("human", "equal") if name in labels}
     return compare_protocols({name: labels[name] for name in own}, own, test, metrics=["js_divergence"])

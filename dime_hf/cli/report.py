@@ -4,9 +4,9 @@
     dime-hf report outputs/pool outputs/augment outputs/train
     dime-hf report study --include text audio                # transcripts and recordings stand in it: keep it private
 
-It looks for the following in the folders, the first that has it counts, and what is nowhere is left out: `labelled/` or
-`test/` with answers (validation), `test/` and `labels/` (pooling), `plan/`, `history.json`, `test/` and `predictions/`
-(scores; of these the utterances).
+It looks into the folders for the following; the first that has it counts, and what is nowhere is left out: `labelled/`
+or `test/` with answers (validation), `test/` and `labels/` (pooling), `plan/`, `history.json`, `test/` and
+`predictions/` (scores).
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def first(folders: list[Path], *names: str) -> Path:
 
 
 def splits_of(folders: list[Path]) -> dict[str, datasets.Dataset]:
-    """What was trained on, and what was scored: by predictions if there are some, or else the labels that were pooled."""
+    """What was trained on, and what was scored."""
     splits = {}
     with contextlib.suppress(OptionError):
         splits["train"] = read(first(folders, "train"))
