@@ -110,6 +110,7 @@ def run(given: argparse.Namespace) -> None:
         print("\n5. Train a speech encoder on the soft labels")
         trainer = fit_encoder(augmented, out / "model", given.encoder)
         predictions["model"] = trainer.predict_distributions(test)
+        plan.save(out / "plan")
         parts |= {"plan": plan, "history": trainer.state.log_history}
 
     print("\n6. Score, against votes of humans that nothing above has seen")

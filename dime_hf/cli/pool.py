@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dime_hf.cli.choices import POOLERS
-from dime_hf.errors import OptionError
+from dime_hf.errors import FitError, OptionError
 
 CONTROL = "prior"
 
@@ -71,9 +71,13 @@ def run(given: argparse.Namespace) -> None:
     (out / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
     # 5. Labels of all votes, and the utterances where one more human vote would help most
     cross_pool(dataset, get_pooler(given.method)).save_to_disk(out / "labelled")
-    ranked = rank_for_votes(dataset, get_pooler(given.method).fit(dataset))
-    ranked.to_csv(out / "next_votes.csv")
-    print(f"\nIn {out}: labelled/, test/, labels/, validation.json, scores.json, next_votes.csv")
+    made = "labelled/, test/, labels/, validation.json, scores.json"
+    try:
+        ranked = rank_for_votes(dataset, get_pooler(given.method).fit(dataset))
+        ranked.to_csv(out / "next_votes.csv")
+        print(f"\nIn {out}: {made}, next_votes.csv")
+    except FitError as error:  # of poolers that do not say how sure they are
+        print(f"\nIn {out}: {made}; no next_votes.csv: {error}")
 
 
 def simulated(utterances: int) -> Any:
