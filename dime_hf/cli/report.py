@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dime_hf.cli.pool import CONTROL, compare_with_own
+from dime_hf.cli.pool import CONTROL, PAPERS, compare_with_own
 from dime_hf.cli.train import CONSTANT, MODEL, read
 from dime_hf.errors import DimeError, OptionError, PackageError
 
@@ -145,7 +145,10 @@ def pooling_of(folders: list[Path]) -> Any:
 
 def protocols_of(folders: list[Path]) -> Any:
     labels, test, _ = pooled(folders)
-    return compare_with_own(labels, test)
+    compared = compare_with_own(labels, test)
+    if compared is None:
+        raise OptionError(f"there are no labels of the paper ({', '.join(PAPERS)}) among {', '.join(labels)}")
+    return compared
 
 
 def plan_of(folders: list[Path]) -> Any:
