@@ -84,7 +84,7 @@ def prepare(corpus: str, given: argparse.Namespace) -> None:
 
 
 def check(corpus: str, given: argparse.Namespace, label_set: str | None = None) -> tuple[Check, list[list[str]]]:
-    """Compare a corpus with its published releases; return that, and ids whose recordings are the same byte for byte."""
+    """Compare a corpus with its published releases; also return the ids whose recordings are the same bytes."""
     from dime_hf.corpora import statistics
     from dime_hf.corpora.leakage import duplicates
     from dime_hf.corpora.published import PUBLISHED as RELEASES

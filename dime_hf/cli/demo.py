@@ -110,6 +110,7 @@ def run(given: argparse.Namespace) -> None:
         print("\n5. Train a speech encoder on the soft labels")
         trainer = fit_encoder(augmented, out / "model", given.encoder)
         predictions["model"] = trainer.predict_distributions(test)
+        plan.save(out / "plan")
         parts |= {"plan": plan, "history": trainer.state.log_history}
 
     print("\n6. Score, against votes of humans that nothing above has seen")
@@ -147,9 +148,7 @@ def run(given: argparse.Namespace) -> None:
         )
     made = save_report(out, held, parts, lambda path: plot_scores(rows, path, control_rows))
     print(f"In {out}: {made}scores.json, test/ (datasets.load_from_disk){'' if few else ', train/, model/'}")
-    print(
-        "Next: your corpus (--corpus iemocap --data_dir ...), a real model (--annotator Qwen/Qwen2-Audio-7B-Instruct)"
-    )
+    print("Next: your corpus (--corpus iemocap --data_dir ...), a model (--annotator Qwen/Qwen2-Audio-7B-Instruct)")
 
 
 def load(corpus: str, root: Any, cache: Path) -> datasets.DatasetDict:

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from dime_hf.cli.choices import POOLERS
-from dime_hf.errors import OptionError
+from dime_hf.errors import FitError, OptionError
 
 CONTROL = "prior"
+PAPERS = ("human", "equal")  # labels of arXiv 2601.14620
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,14 +67,19 @@ def run(given: argparse.Namespace) -> None:
     table = score_labels(labels, test, control=CONTROL, verdict_on=given.method)
     print(f"\n{table}\n")
     protocols = compare_with_own(labels, test)
-    print(protocols)
+    if protocols:
+        print(protocols)
     scores = {"verdict_on": given.method, "scores": plain(table), "protocols": plain(protocols)}
     (out / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
     # 5. Labels of all votes, and the utterances where one more human vote would help most
     cross_pool(dataset, get_pooler(given.method)).save_to_disk(out / "labelled")
-    ranked = rank_for_votes(dataset, get_pooler(given.method).fit(dataset))
-    ranked.to_csv(out / "next_votes.csv")
-    print(f"\nIn {out}: labelled/, test/, labels/, validation.json, scores.json, next_votes.csv")
+    made = "labelled/, test/, labels/, validation.json, scores.json"
+    try:
+        ranked = rank_for_votes(dataset, get_pooler(given.method).fit(dataset))
+        ranked.to_csv(out / "next_votes.csv")
+        print(f"\nIn {out}: {made}, next_votes.csv")
+    except FitError as error:  # of poolers that do not say how sure they are
+        print(f"\nIn {out}: {made}; no next_votes.csv: {error}")
 
 
 def simulated(utterances: int) -> Any:
@@ -97,9 +103,11 @@ def held_out(dataset: Any, given: argparse.Namespace) -> list[Any]:
 
 
 def compare_with_own(labels: dict[str, Any], test: Any) -> Any:
-    """Scores against held-out humans beside those against labels of their own, as the paper has it."""
+    """Scores against held-out humans beside those against labels of their own, as the paper has it; or None."""
     from dime_hf.pool import get_pooler
     from dime_hf.protocol import compare_protocols, own_labels
 
-    own = {name: own_labels(test, get_pooler(name)) for name in ("human", "equal") if name in labels}
+    own: dict[str, Any] = {name: own_labels(test, get_pooler(name)) for name in PAPERS if name in labels}
+    if not own:
+        return None
     return compare_protocols({name: labels[name] for name in own}, own, test, metrics=["js_divergence"])

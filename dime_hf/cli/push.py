@@ -1,9 +1,10 @@
 """Share on the Hub: ids and soft labels of a dataset, private, unless more is named; or a metric's folder.
 
-    dime-hf push outputs/pool/labelled user/corpus-soft-labels                     # a dataset: ids and soft labels
-    dime-hf push outputs/pool/labelled user/corpus-soft-labels --include answers --store outputs/annotate/answers.sqlite
-    dime-hf push outputs/train/test user/listen --space --include audio --predictions outputs/train/predictions/model.csv
-    dime-hf push metrics/soft_label user/soft_label --metric                       # evaluate.load("user/soft_label")
+    dime-hf push outputs/pool/labelled user/soft-labels                     # a dataset: ids and soft labels
+    dime-hf push outputs/pool/labelled user/soft-labels --include answers --store outputs/annotate/answers.sqlite
+    dime-hf push outputs/train/test user/listen --space --include audio \\
+        --predictions outputs/train/predictions/model.csv                   # a page that plays and compares
+    dime-hf push metrics/soft_label user/soft_label --metric                # evaluate.load("user/soft_label")
 
 What may leave is said by the licence of the corpus; what leaves is named: --include audio text votes answers groups
 ratings, or names of columns. Log in with `hf auth login`, or set HF_TOKEN.

@@ -4,9 +4,9 @@
     dime-hf report outputs/pool outputs/augment outputs/train
     dime-hf report study --include text audio                # transcripts and recordings stand in it: keep it private
 
-It looks for the following in the folders, the first that has it counts, and what is nowhere is left out: `labelled/` or
-`test/` with answers (validation), `test/` and `labels/` (pooling), `plan/`, `history.json`, `test/` and `predictions/`
-(scores; of these the utterances).
+It looks into the folders for the following; the first that has it counts, and what is nowhere is left out: `labelled/`
+or `test/` with answers (validation), `test/` and `labels/` (pooling), `plan/`, `history.json`, `test/` and
+`predictions/` (scores).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dime_hf.cli.pool import CONTROL, compare_with_own
+from dime_hf.cli.pool import CONTROL, PAPERS, compare_with_own
 from dime_hf.cli.train import CONSTANT, MODEL, read
 from dime_hf.errors import DimeError, OptionError, PackageError
 
@@ -96,7 +96,7 @@ def first(folders: list[Path], *names: str) -> Path:
 
 
 def splits_of(folders: list[Path]) -> dict[str, datasets.Dataset]:
-    """What was trained on, and what was scored: by predictions if there are some, or else the labels that were pooled."""
+    """What was trained on, and what was scored."""
     splits = {}
     with contextlib.suppress(OptionError):
         splits["train"] = read(first(folders, "train"))
@@ -145,7 +145,10 @@ def pooling_of(folders: list[Path]) -> Any:
 
 def protocols_of(folders: list[Path]) -> Any:
     labels, test, _ = pooled(folders)
-    return compare_with_own(labels, test)
+    compared = compare_with_own(labels, test)
+    if compared is None:
+        raise OptionError(f"there are no labels of the paper ({', '.join(PAPERS)}) among {', '.join(labels)}")
+    return compared
 
 
 def plan_of(folders: list[Path]) -> Any:

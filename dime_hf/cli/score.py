@@ -37,6 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
+    paths = named(given.labels)
+
     import datasets
 
     from dime_hf.evidence import plain
@@ -44,7 +46,6 @@ def run(given: argparse.Namespace) -> None:
     from dime_hf.score import read_predictions
 
     # 1. The votes that judge
-    paths = named(given.labels)
     reference = datasets.load_from_disk(str(given.reference))
     # 2. What is judged: datasets with soft labels, or files that somebody else made
     labels: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Train a speech encoder on soft labels, or, with --audio_lm, tune an audio LM on them with LoRA; scored beside a control.
+"""Train a speech encoder on soft labels, or tune an audio LM on them with LoRA, and score it beside its control.
 
     dime-hf train                                              # toy corpus: a minute on a CPU, offline
     dime-hf train --dataset outputs/augment/train --test outputs/pool/test --encoder microsoft/wavlm-base
@@ -129,12 +129,13 @@ def splits_of(given: argparse.Namespace) -> dict[str, datasets.Dataset]:
     return {name: split for name, split in splits.items() if len(split) or name == "train"}
 
 
-def read(place: str) -> Any:
+def read(place: str | Path) -> Any:
     """A dataset from a folder of `save_to_disk`, or whatever `load_dataset` finds there."""
     import datasets
 
     saved = [Path(place) / name for name in ("dataset_dict.json", "state.json")]
-    return datasets.load_from_disk(place) if any(path.exists() for path in saved) else datasets.load_dataset(place)
+    load = datasets.load_from_disk if any(path.exists() for path in saved) else datasets.load_dataset
+    return load(str(place))
 
 
 def fold_of(given: argparse.Namespace) -> datasets.DatasetDict:
