@@ -1,7 +1,7 @@
 """How the blocks of code in docs/ and README.md are run, in their order, and compared with what the page prints.
 
-A page is run from top to bottom in a folder of its own: ```python blocks in one namespace, and the commands of `dime-hf`
-in ```sh blocks. What they print stands in a block without a language that follows. A comment above a block may say:
+A page is run from top to bottom in a folder of its own: ```python blocks in one namespace, and the commands of
+`dime-hf` in ```sh blocks. What they print stands in a block without a language below. A comment above a block may say:
 
     <!-- not run: a reason -->    Python is compiled; the options of commands are read by their own parsers
     <!-- within 0.01 -->          numbers with a decimal point may differ by so much: training differs by machine
