@@ -181,7 +181,7 @@ def run_page(blocks: list[Block], runner) -> None:
 
 def without_logs(printed: str) -> str:
     """What was printed, without the lines that `Trainer` prints as it goes."""
-    return "\n".join(line for line in printed.split("\n") if not re.fullmatch(r"\{'\w+': .*\}", line))
+    return "\n".join(line for line in printed.split("\n") if not re.fullmatch(r"\{'\w+': .*'epoch': .*\}", line))
 
 
 def commands_of(block: Block) -> list[list[str]]:
