@@ -19,4 +19,5 @@ import sys
 from dime_hf.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["augment", *sys.argv[1:]]))
+    if code := main(["augment", *sys.argv[1:]]):
+        sys.exit(code)

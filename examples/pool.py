@@ -18,4 +18,5 @@ import sys
 from dime_hf.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["pool", *sys.argv[1:]]))
+    if code := main(["pool", *sys.argv[1:]]):
+        sys.exit(code)

@@ -17,4 +17,5 @@ import sys
 from dime_hf.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["demo", *sys.argv[1:]]))
+    if code := main(["demo", *sys.argv[1:]]):
+        sys.exit(code)

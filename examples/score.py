@@ -19,4 +19,5 @@ import sys
 from dime_hf.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["score", *sys.argv[1:]]))
+    if code := main(["score", *sys.argv[1:]]):
+        sys.exit(code)

@@ -270,3 +270,15 @@ def test_a_refused_push_is_a_no(tmp_path, capsys):
 def test_a_command_is_what_the_others_import():
     assert callable(annotate.dataset_of)  # examples/annotate_ray.py
     assert {path.stem for path in (ROOT / "dime_hf" / "cli").glob("*.py")} >= set(COMMANDS)
+
+
+@pytest.mark.parametrize("first", ["dime_hf.columns", "dime_hf.corpora.guard", "datasets", "dime_hf.report"])
+def test_corpora_are_registered_whatever_imports_datasets_first(first):
+    code = (
+        f"import dime_hf, sys; assert 'datasets' not in sys.modules; import {first}\n"
+        "import datasets; print(hasattr(datasets.load.dataset_module_factory, 'unwrapped'), "
+        "hasattr(datasets.inspect.dataset_module_factory, 'unwrapped'), "
+        "hasattr(datasets.Dataset.push_to_hub, 'unwrapped'))"
+    )
+    done = python("-c", code)
+    assert done.stdout.split() == ["True"] * 3, done.stderr

@@ -77,11 +77,12 @@ def main(monkeypatch):
         monkeypatch.setattr(sys, "argv", ["annotate.py", *given])
         PartialState._reset_state()
         try:
-            with pytest.raises(SystemExit) as end:
-                runpy.run_path(str(EXAMPLES / "annotate.py"), run_name="__main__")
-            return end.value.code
+            runpy.run_path(str(EXAMPLES / "annotate.py"), run_name="__main__")
+        except SystemExit as end:
+            return end.code
         finally:
             PartialState._reset_state()
+        return 0
 
     return call
 

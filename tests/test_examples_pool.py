@@ -32,9 +32,11 @@ def run(folder, script, *arguments):
         contextlib.redirect_stderr(errors),
     ):
         patch.setattr(sys, "argv", given)
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(ROOT / "examples" / script), run_name="__main__")
-    return SimpleNamespace(returncode=end.value.code, stdout=printed.getvalue(), stderr=errors.getvalue())
+        try:
+            code = runpy.run_path(str(ROOT / "examples" / script), run_name="__main__").get("code")
+        except SystemExit as end:
+            code = end.code
+    return SimpleNamespace(returncode=code, stdout=printed.getvalue(), stderr=errors.getvalue())
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,10 @@ from types import ModuleType
 
 
 def when_imported(name: str, then: Callable[[], None]) -> None:
-    """Call `then` after the top-level module `name` was imported: now, where it was already."""
+    """Call `then` after the top-level module `name` was imported: now, where it was already.
+
+    What imports `name` first may itself be half imported then: `then` must do without whatever imports `name`.
+    """
     if name in sys.modules:
         then()
         return
@@ -50,7 +53,7 @@ class _Waiting(importlib.abc.MetaPathFinder):
         execute = loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
-            del loader.exec_module  # type: ignore[method-assign]
+            del loader.exec_module
             execute(module)
             forget(self.name)
             self.then()
