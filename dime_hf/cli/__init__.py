@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from dime_hf import __version__
+import dime_hf
 from dime_hf.cli.options import parse
 from dime_hf.errors import DimeError, HubError, LicenceError, did_you_mean
 
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"dime_hf {__version__}")
+    parser.add_argument("--version", action="version", version=f"dime_hf {dime_hf.__version__}")
     parser.add_argument("command", metavar="COMMAND", help=argparse.SUPPRESS)
     parser.add_argument("options", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser

@@ -95,7 +95,8 @@ def simulated(utterances: int) -> Any:
 
 def held_out(dataset: Any, given: argparse.Namespace) -> list[Any]:
     """The dataset with votes held out: once, or in turns in which no annotator is on both sides."""
-    from dime_hf import hold_out_votes, rotate_annotators
+    from dime_hf.corpora.holdout import hold_out_votes
+    from dime_hf.corpora.rotation import rotate_annotators
 
     if given.rotate:
         return rotate_annotators(dataset, seed=given.seed)

@@ -175,9 +175,9 @@ def fit_encoder(
     **settings: Any,
 ) -> SoftLabelTrainer:
     """Train an encoder on `soft_label`, save it to `folder`, and return its trainer."""
-    from dime_hf import SoftLabelConfig, SoftLabelTrainer, load_encoder
     from dime_hf.columns import classes
-    from dime_hf.modeling import small_encoder
+    from dime_hf.modeling import load_encoder, small_encoder
+    from dime_hf.trainer import SoftLabelConfig, SoftLabelTrainer
 
     names = classes(train)
     model, extractor = load_encoder(checkpoint, names) if checkpoint else small_encoder(names)
