@@ -11,6 +11,7 @@ DimeError
  +-- PlanError               a plan of DiME-Aug cannot be made, or read, as it is written
  +-- FitError                the data cannot identify what is to be fitted
  +-- LeakageError            votes that must stay held out would be seen
+ +-- OptionError             options of a command are wrong, or do not fit together
  +-- HubError                the Hub refuses, or a repository there is not as it should be
  +-- LicenceError            a licence forbids what would be shared
  +-- PackageError            an optional package is needed and not installed
@@ -74,6 +75,10 @@ class FitError(DimeError):
 
 class LeakageError(DimeError):
     """Votes that must stay held out would be seen."""
+
+
+class OptionError(DimeError, ValueError):
+    """Options of a command are wrong, or do not fit together."""
 
 
 class HubError(DimeError):

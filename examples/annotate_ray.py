@@ -24,9 +24,10 @@ SHARD = 1024  # utterances, about: what an actor is given at a time
 
 
 def main() -> None:
-    from annotate import annotator_of, dataset_of, finish, parser
+    from dime_hf.cli.annotate import add_arguments, annotator_of, dataset_of, finish
 
-    arguments = parser(__doc__)
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(arguments)
     arguments.add_argument("--actors", type=int, default=1, help="annotators at work at a time")
     arguments.add_argument("--gpus", type=float, default=0, help="of every actor")
     given = arguments.parse_args()
@@ -74,7 +75,8 @@ class Asker:
     def __init__(self, given: argparse.Namespace, shares: int):
         import datasets
         import ray
-        from annotate import annotator_of, dataset_of
+
+        from dime_hf.cli.annotate import annotator_of, dataset_of
 
         datasets.disable_progress_bars()
         self.given, self.shares = given, shares

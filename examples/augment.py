@@ -11,82 +11,13 @@
 
 A dataset is a folder of `save_to_disk` with soft labels and audio: training data, for scores need real utterances. In
 outputs/augment: plan/ or train/ (`datasets.load_from_disk`); neither with --lazy, which makes sounds as they are read.
+The same as `dime-hf augment`, whose steps stand in dime_hf/cli/augment.py.
 """
 
-import argparse
-from pathlib import Path
-from typing import Any
+import sys
 
-
-def main() -> None:
-    given = parse()
-
-    import datasets
-
-    from dime_hf.augment import DimeAug, Plan, augment
-
-    # 1. The training set
-    train = datasets.load_from_disk(str(given.dataset)) if given.dataset else toy(given.output, given.utterances)
-    # 2. The plan: made, or read as somebody left it
-    if given.plan:
-        plan = Plan.load(given.plan)
-    else:
-        settings = {name: getattr(given, name) for name in ("ratio", "recipe", "target", "seed")}
-        plan = DimeAug(**{name: value for name, value in settings.items() if value is not None}).plan(train)
-    print(plan)
-    if given.plan_only:
-        plan.save(given.output / "plan")
-        print(f"\nPlanned only. Edit {given.output / 'plan'}, then give it as --plan")
-        return
-    # 3. The new utterances
-    augmented = augment(
-        train, plan, lazy=given.lazy, folder=given.folder, encoding=given.encoding, num_proc=given.num_proc
-    )
-    print(f"\n{len(train):,} utterances of people and {len(augmented) - len(train):,} new ones")
-    # 4. What was made of what
-    for row in augmented.select(range(len(train), min(len(train) + 3, len(augmented)))):
-        print(f"  {row['id']}: {row['duration']:.2f} s, {row['text']!r}\n    {row['augmentation']}")
-    # 5. Keep it, unless it is made anew whenever it is read: then train on `augmented` itself
-    if not given.lazy:
-        augmented.save_to_disk(given.output / "train")
-        print(f"\nIn {given.output}: train/")
-
-
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", type=Path, help="a dataset saved by `save_to_disk` (default: the toy corpus)")
-    parser.add_argument("--utterances", type=int, default=300, help="size of the toy corpus")
-    parser.add_argument("--recipe", help="of DiME-Aug; the paper's is 'paper'")
-    parser.add_argument("--ratio", type=float, help="what the smallest class shall have of the largest, in (0, 1]")
-    parser.add_argument("--target", type=target, help="instead: 'uniform', or a share for every class: .3,.3,.2,.2")
-    parser.add_argument("--plan_only", action="store_true", help="write the plan and stop")
-    parser.add_argument("--plan", type=Path, help="carry out this plan, edited or not")
-    parser.add_argument("--lazy", action="store_true", help="write no sound: make it when a row is read")
-    parser.add_argument("--folder", type=Path, help="write the new sounds as files here")
-    parser.add_argument("--encoding", default="float", help="of new sounds: float (32-bit wav), pcm16 or flac")
-    parser.add_argument("--num_proc", type=int, help="processes")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path("outputs/augment"))
-    return parser.parse_args()
-
-
-def target(given: str) -> Any:
-    """A target as people write it."""
-    if given == "uniform":
-        return given
-    shares = tuple(map(float, given.split(",")))
-    return shares if len(shares) > 1 else shares[0]
-
-
-def toy(out: Path, utterances: int) -> Any:
-    """The training part of a toy corpus."""
-    import dime_hf
-    from dime_hf.corpora import toy
-
-    print("no --dataset given: a toy corpus")
-    root = toy.write(out / "corpus", utterances=utterances)
-    return dime_hf.load_dataset("iemocap", data_dir=root, fold=1, cache_dir=str(out / "cache"))["train"]
-
+from dime_hf.cli import main
 
 if __name__ == "__main__":
-    main()
+    if code := main(["augment", *sys.argv[1:]]):
+        sys.exit(code)

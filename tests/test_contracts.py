@@ -21,7 +21,7 @@ LAYERS = (
     ("columns", "errors"), ("stage",), ("distribution",), ("dirichlet",), ("score",), ("evidence",), ("audio",),
     ("corpora",), ("simulation",), ("annotate",), ("pool",), ("interchange",), ("protocol",), ("validate",),
     ("augment",), ("losses",), ("modeling",), ("cards",), ("trainer",), ("tuning",), ("report",), ("hub",),
-    ("prepare",), ("cli",),
+    ("prepare",), ("cli",), ("__main__",),
 )  # fmt: skip
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 METRICS = sorted(

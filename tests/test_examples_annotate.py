@@ -3,11 +3,13 @@
 import importlib.util
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import datasets
+import huggingface_hub
 import pytest
 
 from dime_hf.annotate import PROMPTS as ALL_PROMPTS
@@ -68,26 +70,25 @@ def answers(path):
 
 @pytest.fixture
 def main(monkeypatch):
-    """The script as a function, in this process."""
+    """The script as a function, in this process; returns its exit code."""
     from accelerate import PartialState
-
-    spec = importlib.util.spec_from_file_location("annotate_example", EXAMPLES / "annotate.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
 
     def call(*given):
         monkeypatch.setattr(sys, "argv", ["annotate.py", *given])
         PartialState._reset_state()
         try:
-            script.main()
+            runpy.run_path(str(EXAMPLES / "annotate.py"), run_name="__main__")
+        except SystemExit as end:
+            return end.code
         finally:
             PartialState._reset_state()
+        return 0
 
     return call
 
 
 def test_plan_then_ask_then_go_on(main, saved, checkpoint, tmp_path, capsys):
-    main(*arguments(saved, checkpoint, tmp_path, "--dry_run"))
+    assert main(*arguments(saved, checkpoint, tmp_path, "--dry_run")) == 0
     assert re.search(r"answers to ask +20\n", capsys.readouterr().out)
     assert not list(tmp_path.iterdir())
     main(*arguments(saved, checkpoint, tmp_path, "--limit", "4"))
@@ -98,8 +99,7 @@ def test_plan_then_ask_then_go_on(main, saved, checkpoint, tmp_path, capsys):
     main(*arguments(saved, checkpoint, tmp_path))
     assert "10 utterances are in" in capsys.readouterr().out
     check(tmp_path, saved, checkpoint)
-    with pytest.raises(SystemExit):
-        main(*arguments(saved, checkpoint, tmp_path)[:-2], "tones")
+    assert main(*arguments(saved, checkpoint, tmp_path)[:-2], "tones") == 2
     assert "invalid choice: 'tones' (choose from" in capsys.readouterr().err
 
 
@@ -128,10 +128,10 @@ def test_actors_of_ray_share_the_work_and_go_on(saved, checkpoint, tmp_path):
     check(tmp_path, saved, checkpoint)
 
 
-def test_an_endpoint_answers_in_place_of_a_checkpoint(saved, tmp_path):
+def test_an_endpoint_answers_in_place_of_a_checkpoint(main, saved, tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     with Endpoint() as server:
-        command = arguments(saved, "somebody/heard", tmp_path, "--base_url", server.url)
-        run(sys.executable, EXAMPLES / "annotate.py", *command, HF_HUB_OFFLINE="0")
+        assert main(*arguments(saved, "somebody/heard", tmp_path, "--base_url", server.url)) == 0
     assert len(server.requests) == 20
     annotated = datasets.load_from_disk(str(tmp_path / "annotated"))
     prompt = {prompt.name: prompt for prompt in ALL_PROMPTS}["tone"]

@@ -6,28 +6,29 @@ import functools
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
-import datasets
-
-from dime_hf.columns import AUDIO, HUMAN_VOTES, TEXT, column_names
 from dime_hf.errors import LicenceError
 
 FORBIDDEN = "no redistribution"  # in the licence of a corpus that must not be passed on
-LICENSED = {AUDIO: "the recordings", TEXT: "the transcripts", HUMAN_VOTES: "the votes"}
-GUARDED = (datasets.Dataset, datasets.DatasetDict, datasets.IterableDataset, datasets.IterableDatasetDict)
+GUARDED = ("Dataset", "DatasetDict", "IterableDataset", "IterableDatasetDict")  # of `datasets`
 
 
 def guard() -> None:
     """Let `push_to_hub` refuse what a corpus's licence forbids, and know the argument `allow_upload`."""
-    for cls in GUARDED:
-        if hasattr(cls, "push_to_hub") and not hasattr(cls.push_to_hub, "unwrapped"):
+    for cls in _guarded():
+        if not hasattr(cls.push_to_hub, "unwrapped"):
             cls.push_to_hub = _wrap(cls.push_to_hub)
 
 
 def unguard() -> None:
     """Undo `guard`."""
-    for cls in GUARDED:
-        if hasattr(cls, "push_to_hub"):
-            cls.push_to_hub = unwrapped(cls)
+    for cls in _guarded():
+        cls.push_to_hub = unwrapped(cls)
+
+
+def _guarded() -> list[Any]:
+    import datasets  # not above, as in `check`: whatever imports it first may be half imported when it calls `guard`
+
+    return [cls for name in GUARDED if hasattr(cls := getattr(datasets, name), "push_to_hub")]
 
 
 def unwrapped(cls: Any) -> Callable[..., Any]:
@@ -47,16 +48,19 @@ def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def check(dataset: Any, allow_upload: str | Collection[str] = ()) -> None:
     """Raise `LicenceError` for recordings, words or votes of corpora that forbid it and are not in `allow_upload`."""
+    from dime_hf.columns import column_names
+
+    closed = licensed()
     allowed = {allow_upload} if isinstance(allow_upload, str) else set(allow_upload)
     for split in dataset.values() if isinstance(dataset, dict) else [dataset]:
         licence = split.info.license or ""
         if FORBIDDEN not in licence:
             continue
-        names = column_names(split) or list(LICENSED)  # a stream that was mapped does not know its columns
-        carried = [name for name in LICENSED if name in names]
+        names = column_names(split) or list(closed)  # a stream that was mapped does not know its columns
+        carried = [name for name in closed if name in names]
         refused = [(corpus, own) for corpus, own in _closed() if own in licence and corpus not in allowed]
         if carried and refused:
-            raise LicenceError(_refusal(carried, dict(refused)))
+            raise LicenceError(_refusal({name: closed[name] for name in carried}, dict(refused)))
 
 
 def _closed() -> Iterator[tuple[str, str]]:
@@ -69,8 +73,15 @@ def _closed() -> Iterator[tuple[str, str]]:
             yield corpus, licence
 
 
-def _refusal(carried: Collection[str], refused: dict[str, str]) -> str:
-    what = ", ".join(f"{LICENSED[name]} ({name!r})" for name in carried)
+def licensed() -> dict[str, str]:
+    """Columns that a licence may forbid to share, and what they hold."""
+    from dime_hf.columns import AUDIO, HUMAN_VOTES, TEXT
+
+    return {AUDIO: "the recordings", TEXT: "the transcripts", HUMAN_VOTES: "the votes"}
+
+
+def _refusal(carried: dict[str, str], refused: dict[str, str]) -> str:
+    what = ", ".join(f"{held} ({name!r})" for name, held in carried.items())
     told = "; ".join(f"{corpus}: {licence}" for corpus, licence in refused.items())
     names = repr(next(iter(refused))) if len(refused) == 1 else repr(tuple(refused))
     return (

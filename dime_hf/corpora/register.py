@@ -10,16 +10,16 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
-import datasets.inspect
-import datasets.load
-
-from dime_hf.corpora.guard import guard, unguard
+from dime_hf.corpora.when_imported import forget, when_imported
 from dime_hf.errors import CorpusError, did_you_mean
+
+if TYPE_CHECKING:
+    import datasets
 
 BUILDERS = {
     "crema_d": "dime_hf.corpora.crema_d",
@@ -29,7 +29,7 @@ BUILDERS = {
 }
 OF_FILES = ("dime_votes",)  # corpora that are no folder of a known layout
 OPT_OUT = "DIME_HF_NO_REGISTER"
-_PATCHED = (datasets.load, datasets.inspect)  # both modules hold the name of their own
+_PATCHED = ("datasets.load", "datasets.inspect")  # both modules hold the name of their own
 
 
 def corpus_of(path: Any) -> str | None:
@@ -43,22 +43,34 @@ def corpus_of(path: Any) -> str | None:
 
 
 def register() -> None:
-    """Let `datasets` know the corpora and guard what they hold, unless the environment has DIME_HF_NO_REGISTER=1."""
-    if os.environ.get(OPT_OUT) not in (None, "", "0"):
-        return
-    for module in _PATCHED:
-        if not hasattr(module.dataset_module_factory, "unwrapped"):
-            module.dataset_module_factory = _wrap(module.dataset_module_factory)
-    guard()
+    """Let `datasets` know the corpora and guard what they hold, unless the environment has DIME_HF_NO_REGISTER=1.
+
+    Where `datasets` is not imported yet, this happens as soon as it is: it takes most of a second.
+    """
+    if os.environ.get(OPT_OUT) in (None, "", "0"):
+        when_imported("datasets", _patch)
 
 
 def unregister() -> None:
     """Undo `register`."""
-    for module in _PATCHED:
-        module.dataset_module_factory = getattr(
-            module.dataset_module_factory, "unwrapped", module.dataset_module_factory
-        )
+    forget("datasets")
+    if "datasets" not in sys.modules:
+        return
+    from dime_hf.corpora.guard import unguard
+
+    for module in map(importlib.import_module, _PATCHED):
+        factory: Any = module.dataset_module_factory
+        module.dataset_module_factory = getattr(factory, "unwrapped", factory)  # type: ignore[attr-defined]
     unguard()
+
+
+def _patch() -> None:
+    from dime_hf.corpora.guard import guard
+
+    for module in map(importlib.import_module, _PATCHED):
+        if not hasattr(module.dataset_module_factory, "unwrapped"):
+            module.dataset_module_factory = _wrap(module.dataset_module_factory)  # type: ignore[attr-defined]
+    guard()
 
 
 def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -68,6 +80,8 @@ def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
         if corpus is None:
             return original(path, *args, **kwargs)
         check_data_files(corpus, kwargs.get("data_files"))
+        import datasets.load
+
         from dime_hf.corpora.builder import code_hash
 
         return datasets.load.DatasetModule(BUILDERS[corpus], code_hash(), {"dataset_name": corpus})
