@@ -12,6 +12,7 @@ from transformers import pipeline
 
 from dime_hf.annotate import small_audio_lm
 from dime_hf.audio import read
+from dime_hf.cli import main
 
 SCRIPT = Path(__file__).parent.parent / "examples" / "quickstart.py"
 FOUR = ("angry", "happy", "neutral", "sad")
@@ -51,6 +52,12 @@ def test_toy(run, tmp_path):
     assert report["pooling"]["control"] == "prior"
     assert [row["name"] for row in report["scores"]["overall"]["rows"]] == ["model", "a constant"]
     assert (tmp_path / "out/report/report.html").stat().st_size > 100_000
+    assert main(["report", str(tmp_path / "out"), "--output", str(tmp_path / "again")]) == 0
+    again = json.loads((tmp_path / "again/report.json").read_text())
+    assert set(again["left_out"]) == {"pooling", "protocols"}  # for labels/ is left by `dime-hf pool` alone
+    for mine, wanted in zip(again["scores"]["overall"]["rows"], report["scores"]["overall"]["rows"], strict=True):
+        estimates = (row["scores"]["squared_score"]["estimate"] for row in (mine, wanted))
+        assert next(estimates) == pytest.approx(next(estimates)), mine["name"]
     train, test = (datasets.load_from_disk(str(tmp_path / "out" / name)) for name in ("train", "test"))
     assert not set(train["speaker"]) & set(test["speaker"])
     classify = pipeline("audio-classification", model=str(tmp_path / "out/model"), top_k=None)
