@@ -40,7 +40,7 @@ def squared_scores(report):
 
 def test_toy(run, tmp_path):
     annotator = small_audio_lm(tmp_path / "lm", label_set=FOUR)
-    code, printed, errors = run("--utterances", 200, "--annotator", annotator, "--output", tmp_path / "out")
+    code, printed, errors = run("--utterances", 130, "--annotator", annotator, "--output", tmp_path / "out")
     assert code == 0, errors
     rows = json.loads((tmp_path / "out/scores.json").read_text())["rows"]
     labels = {"human", "synthetic", "equal", "fitted", "prior", "model"}
