@@ -13,6 +13,7 @@ import yaml
 from dime_hf import prepare
 from dime_hf.cli import COMMANDS, annotate, choices, main, pool
 from dime_hf.errors import FitError, HubError, LicenceError
+from tests.hub_client import environment, hub  # noqa: F401
 from tests.places import ROOT
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
@@ -265,6 +266,19 @@ def test_a_refused_push_is_a_no(tmp_path, capsys):
     (tmp_path / "soft_label").mkdir()
     assert main(["push", str(tmp_path / "soft_label"), "me/soft_label", "--metric"]) == 1
     assert "HubError: `folder`" in capsys.readouterr().err
+
+
+def test_labels_are_pushed_and_a_stranger_is_refused(toy_fold, hub, tmp_path):  # noqa: F811
+    toy_fold["test"].save_to_disk(tmp_path / "saved")
+    command = [sys.executable, "-m", "dime_hf", "push", str(tmp_path / "saved"), "tester/from-a-shell"]
+    known = subprocess.run(command, env=environment(hub, tmp_path), capture_output=True, text=True, timeout=120)
+    assert known.returncode == 0, known.stderr
+    assert known.stdout == "pushed to tester/from-a-shell, private: ids and soft labels\n"
+    unknown = environment(hub, tmp_path, token="hf_nobody")
+    refused = subprocess.run(command, env=unknown, capture_output=True, text=True, timeout=120)
+    assert refused.returncode == 1, refused.stderr
+    assert "HubError" in refused.stderr
+    assert "hf_nobody" not in refused.stderr
 
 
 def test_a_command_is_what_the_others_import():

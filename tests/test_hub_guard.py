@@ -25,7 +25,7 @@ def caught(monkeypatch):
         raise Sent(args, kwargs)
 
     register.unregister()
-    for cls in guard.GUARDED:
+    for cls in guard.guarded():
         monkeypatch.setattr(cls, "push_to_hub", send)
     register.register()
     yield
@@ -102,7 +102,7 @@ def test_unregistering_takes_the_guard_away():
     assert inspect.signature(wrapped) == inspect.signature(guard.unwrapped(Dataset))
     register.unregister()
     try:
-        for cls in guard.GUARDED:
+        for cls in guard.guarded():
             assert not hasattr(cls.push_to_hub, "unwrapped")
         assert Dataset.push_to_hub is wrapped.unwrapped
     finally:

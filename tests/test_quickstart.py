@@ -12,6 +12,7 @@ from transformers import pipeline
 
 from dime_hf.annotate import small_audio_lm
 from dime_hf.audio import read
+from dime_hf.cli import main
 
 SCRIPT = Path(__file__).parent.parent / "examples" / "quickstart.py"
 FOUR = ("angry", "happy", "neutral", "sad")
@@ -33,9 +34,13 @@ def run(monkeypatch, capsys):
     return call
 
 
+def squared_scores(report):
+    return {row["name"]: row["scores"]["squared_score"]["estimate"] for row in report["scores"]["overall"]["rows"]}
+
+
 def test_toy(run, tmp_path):
     annotator = small_audio_lm(tmp_path / "lm", label_set=FOUR)
-    code, printed, errors = run("--utterances", 200, "--annotator", annotator, "--output", tmp_path / "out")
+    code, printed, errors = run("--utterances", 130, "--annotator", annotator, "--output", tmp_path / "out")
     assert code == 0, errors
     rows = json.loads((tmp_path / "out/scores.json").read_text())["rows"]
     labels = {"human", "synthetic", "equal", "fitted", "prior", "model"}
@@ -51,6 +56,11 @@ def test_toy(run, tmp_path):
     assert report["pooling"]["control"] == "prior"
     assert [row["name"] for row in report["scores"]["overall"]["rows"]] == ["model", "a constant"]
     assert (tmp_path / "out/report/report.html").stat().st_size > 100_000
+    assert main(["report", str(tmp_path / "out"), "--output", str(tmp_path / "again")]) == 0
+    again = json.loads((tmp_path / "again/report.json").read_text())
+    assert set(again["left_out"]) == {"pooling", "protocols"}  # for labels/ is left by `dime-hf pool` alone
+    assert squared_scores(again)["model"] == pytest.approx(squared_scores(report)["model"])
+    assert squared_scores(again)["constant"] == pytest.approx(squared_scores(report)["a constant"])
     train, test = (datasets.load_from_disk(str(tmp_path / "out" / name)) for name in ("train", "test"))
     assert not set(train["speaker"]) & set(test["speaker"])
     classify = pipeline("audio-classification", model=str(tmp_path / "out/model"), top_k=None)

@@ -60,7 +60,7 @@ def run(given: argparse.Namespace) -> None:
     from dime_hf import columns
     from dime_hf.annotate import AudioLMAnnotator, annotate
     from dime_hf.augment import DimeAug, augment
-    from dime_hf.cli.train import fit_encoder
+    from dime_hf.cli.train import CONSTANT, MODEL, constant, fit_encoder, write_predictions
     from dime_hf.corpora import toy
     from dime_hf.corpora.policy import Tally
     from dime_hf.pool import cross_pool, get_pooler, pool
@@ -111,6 +111,9 @@ def run(given: argparse.Namespace) -> None:
         trainer = fit_encoder(augmented, out / "model", given.encoder)
         predictions["model"] = trainer.predict_distributions(test)
         plan.save(out / "plan")
+        (out / "history.json").write_text(json.dumps(trainer.state.log_history, indent=1) + "\n")
+        for name, said in {MODEL: predictions["model"], CONSTANT: constant(train, len(test))}.items():
+            write_predictions(out / "predictions" / f"{name}.csv", test, said)
         parts |= {"plan": plan, "history": trainer.state.log_history}
 
     print("\n6. Score, against votes of humans that nothing above has seen")
@@ -147,7 +150,7 @@ def run(given: argparse.Namespace) -> None:
             verdict_on="model",
         )
     made = save_report(out, held, parts, lambda path: plot_scores(rows, path, control_rows))
-    print(f"In {out}: {made}scores.json, test/ (datasets.load_from_disk){'' if few else ', train/, model/'}")
+    print(f"In {out}: {made}scores.json, test/ (datasets.load_from_disk){'' if few else ', train/, model/, plan/'}")
     print("Next: your corpus (--corpus iemocap --data_dir ...), a model (--annotator Qwen/Qwen2-Audio-7B-Instruct)")
 
 

@@ -162,8 +162,8 @@ def predictions_of(folders: list[Path]) -> dict[str, Any]:
     from dime_hf.score import read_predictions
 
     test = read(first(folders, "predictions", "test"))
-    paths = sorted(first(folders, "test", "predictions").glob("*.csv"))
-    return {path.stem: read_predictions(path, test) for path in paths}
+    folder = first(folders, "test", f"predictions/{MODEL}.csv").parent
+    return {path.stem: read_predictions(path, test) for path in sorted(folder.glob("*.csv"))}
 
 
 def scores_of(folders: list[Path]) -> Any:

@@ -14,18 +14,19 @@ GUARDED = ("Dataset", "DatasetDict", "IterableDataset", "IterableDatasetDict")  
 
 def guard() -> None:
     """Let `push_to_hub` refuse what a corpus's licence forbids, and know the argument `allow_upload`."""
-    for cls in _guarded():
+    for cls in guarded():
         if not hasattr(cls.push_to_hub, "unwrapped"):
             cls.push_to_hub = _wrap(cls.push_to_hub)
 
 
 def unguard() -> None:
     """Undo `guard`."""
-    for cls in _guarded():
+    for cls in guarded():
         cls.push_to_hub = unwrapped(cls)
 
 
-def _guarded() -> list[Any]:
+def guarded() -> list[Any]:
+    """Classes whose `push_to_hub` is guarded."""
     import datasets  # not above, as in `check`: whatever imports it first may be half imported when it calls `guard`
 
     return [cls for name in GUARDED if hasattr(cls := getattr(datasets, name), "push_to_hub")]
