@@ -64,8 +64,8 @@ def run(given: argparse.Namespace) -> None:
     from dime_hf.corpora import toy
     from dime_hf.corpora.policy import Tally
     from dime_hf.pool import cross_pool, get_pooler, pool
-    from dime_hf.protocol import score_labels
-    from dime_hf.report import level_table, plot_scores, score_rows, score_table, scores_by_level
+    from dime_hf.protocol import score_labels, scores_by_level
+    from dime_hf.report import level_table, plot_scores, score_rows, score_table
     from dime_hf.score import ambiguity_levels, prior
 
     out: Path = given.output

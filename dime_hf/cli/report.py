@@ -168,8 +168,7 @@ def predictions_of(folders: list[Path]) -> dict[str, Any]:
 
 def scores_of(folders: list[Path]) -> Any:
     from dime_hf.columns import REFERENCE_COUNTS
-    from dime_hf.protocol import score_labels
-    from dime_hf.report import scores_by_level
+    from dime_hf.protocol import score_labels, scores_by_level
 
     predictions, test = predictions_of(folders), read(first(folders, "predictions", "test"))
     score = scores_by_level if REFERENCE_COUNTS in test.column_names else score_labels
