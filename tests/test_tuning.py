@@ -480,7 +480,9 @@ def test_real_weights_are_tuned_on_one_speaker_and_better_about_another(tmp_path
     asked = AudioLMAnnotator(
         elicitation.CHECKPOINT, elicitation.CLASSES, PROMPTS[:1], Options(2), words=elicitation.WORDS
     )
-    trainer = make_trainer(asked, first, config(tmp_path, max_steps=30, learning_rate=2e-4))
+    trainer = make_trainer(
+        asked, first, config(tmp_path, max_steps=8, per_device_train_batch_size=8, learning_rate=1e-3)
+    )
     before = trainer.predict_distributions(second)
     trainer.train()
     after, votes = trainer.predict_distributions(second), np.array(second["soft_label"])
