@@ -107,6 +107,8 @@ class Maker:
         """Read those parents, by row of the training set, that are not decoded yet; all others are at hand."""
         parents = {row: known for row in needed_by if (known := self.recent.get(row)) is not None}
         missing = [row for row in needed_by if row not in parents]
+        if not missing:
+            return parents
         sources = self.sources[missing]  # one query: a query costs as much as decoding a second of sound
         for number, row in enumerate(missing):
             with self.naming(needed_by[row], sources[ID][number]):
