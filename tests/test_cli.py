@@ -268,17 +268,31 @@ def test_a_refused_push_is_a_no(tmp_path, capsys):
     assert "HubError: `folder`" in capsys.readouterr().err
 
 
-def test_labels_are_pushed_and_a_stranger_is_refused(toy_fold, hub, tmp_path):  # noqa: F811
-    toy_fold["test"].save_to_disk(tmp_path / "saved")
-    command = [sys.executable, "-m", "dime_hf", "push", str(tmp_path / "saved"), "tester/from-a-shell"]
-    known = subprocess.run(command, env=environment(hub, tmp_path), capture_output=True, text=True, timeout=120)
-    assert known.returncode == 0, known.stderr
-    assert known.stdout == "pushed to tester/from-a-shell, private: ids and soft labels\n"
-    unknown = environment(hub, tmp_path, token="hf_nobody")
-    refused = subprocess.run(command, env=unknown, capture_output=True, text=True, timeout=120)
+def test_labels_a_page_and_a_metric_are_pushed_and_a_stranger_is_refused(toy_fold, hub, tmp_path):  # noqa: F811
+    saved = str(tmp_path / "saved")
+    toy_fold["test"].save_to_disk(saved)
+    known, unknown = environment(hub, tmp_path), environment(hub, tmp_path, token="hf_nobody")
+    assert pushed(known, saved, "tester/from-a-shell") == "ids and soft labels"
+    assert pushed(known, saved, "tester/page-from-a-shell", "--space", "--include", "votes").endswith("labels, votes")
+    assert pushed(known, str(ROOT / "metrics" / "hard_label"), "tester/hard_label", "--metric") == "metric"
+    refused = push(unknown, saved, "tester/from-a-shell")
     assert refused.returncode == 1, refused.stderr
     assert "HubError" in refused.stderr
     assert "hf_nobody" not in refused.stderr
+
+
+def push(env, *arguments):
+    command = [sys.executable, "-m", "dime_hf", "push", *arguments]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+def pushed(env, *arguments):
+    """What a push that went well says it pushed, privately."""
+    done = push(env, *arguments)
+    assert done.returncode == 0, done.stderr
+    told, _, what = done.stdout.strip().partition(", private: ")
+    assert told == f"pushed to {arguments[1]}"
+    return what
 
 
 def test_a_command_is_what_the_others_import():
