@@ -529,6 +529,12 @@ def test_bad_votes_in_an_audformat_database():
         from_audformat(twice)
     with pytest.raises(CorpusError, match="'rated' has no votes"):
         from_audformat(rated(index, {}))
+    again = rated(index)
+    again["emotion"].df.index = audformat.filewise_index([FILES[0], FILES[1], FILES[0]])
+    with pytest.raises(CorpusError, match="'emotion' has 'audio/a.wav' twice"):
+        from_audformat(again)
+    with pytest.raises(CorpusError, match="'emotion', names the labels"):
+        from_audformat(rated(index, {"r1": ["joy"] * 3}), classes=["joy"])
 
 
 def test_without_audformat(monkeypatch):

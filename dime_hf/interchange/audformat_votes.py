@@ -40,6 +40,8 @@ def read_votes(
     table, scheme = _find(database, table, scheme)
     raters = _raters(database, table, scheme)
     frame = database[table].df
+    if (again := frame.index.duplicated()).any():
+        raise CorpusError(f"`database` {database.name!r}, table {table!r} has {frame.index[again][0]!r} twice")
     names = _names(database, scheme) if classes is None else {}
     cells = [pa.array(frame[column].astype(object), pa.string()).dictionary_encode() for column in raters.values()]
     texts = pa.concat_arrays([_renamed(cell, names) for cell in cells])
