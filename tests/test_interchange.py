@@ -352,16 +352,189 @@ def test_a_pooled_soft_label_stays(caplog):
 def test_bad_databases(corpus, tmp_path):
     root, dataset = corpus
     with pytest.raises(CorpusError, match="'other' has no table 'utterances'"):
-        from_audformat(audformat.Database("other"))
+        from_audformat(audformat.Database("other", meta={"dime_hf": {}}))
     with pytest.raises(ColumnError, match="lies outside"):
         to_audformat(dataset, "toy", root=tmp_path)
     database = to_audformat(dataset, "toy", root=root)
+    with pytest.raises(CorpusError, match="`scheme` is for databases that `to_audformat` did not make"):
+        from_audformat(database, scheme="emotion")
     del database.meta["dime_hf"]
-    with pytest.raises(CorpusError, match="'toy' does not say how votes are counted"):
+    with pytest.raises(CorpusError, match="'toy' has no votes: `to_audformat` did not make it"):
         from_audformat(database)
     same = dataset.select([1, 2]).map(lambda _: {"audio": dataset[1]["audio"]}, features=dataset.features)
     with pytest.raises(ColumnError, match="has the file .* twice"):
         to_audformat(same, "toy", root=root)
+
+
+FILES = ["audio/a.wav", "audio/b.wav", "audio/c.wav"]
+SAID = {
+    "r1": ["anger", None, "calm"],
+    "r2": ["anger", None, "joy"],
+    "r3": [None, None, "joy"],
+    "r4": ["sadness", None, "joy"],
+    "r5": ["joy", None, None],
+}
+
+
+def rated(index, said=SAID, labels=("anger", "joy", "sadness", "calm")):
+    """A database as audEERING publishes them: raters' columns, two gold standards, a majority and a confidence."""
+    database = audformat.Database("rated", source="https://rated.example", description="Five raters.")
+    database.schemes["emotion"] = audformat.Scheme("str", labels=list(labels))
+    database.schemes["confidence"] = audformat.Scheme("float", minimum=0, maximum=1)
+    speakers = {3: {"gender": "female"}, 8: {"gender": "male"}}
+    database.schemes["speaker"] = audformat.Scheme("int", labels=speakers)
+    database.schemes["text"] = audformat.Scheme("str")
+    for rater in [*said, "gold"]:
+        database.raters[rater] = audformat.Rater()
+    database.raters["truth"] = audformat.Rater(audformat.define.RaterType.TRUTH)
+    database.raters["machine"] = audformat.Rater(audformat.define.RaterType.MACHINE)
+    table = database["emotion"] = audformat.Table(index)
+    for rater, cells in said.items():
+        table[f"emotion.{rater}"] = audformat.Column(scheme_id="emotion", rater_id=rater)
+        table[f"emotion.{rater}"].set(cells)
+    for other in ("gold", "truth", "machine", None):
+        table[f"emotion-{other}"] = audformat.Column(scheme_id="emotion", rater_id=other)
+        table[f"emotion-{other}"].set(["sadness"] * len(index))
+    table["confidence"] = audformat.Column(scheme_id="confidence", rater_id="gold")
+    table["confidence"].set([1.0] * len(index))
+    table["words"] = audformat.Column(scheme_id="text")
+    table["words"].set([f"words {row}" for row in range(len(index))])
+    files = database["files"] = audformat.Table(audformat.filewise_index(FILES[::-1]))
+    files["speaker"] = audformat.Column(scheme_id="speaker")
+    files["speaker"].set([8, 3, 3])
+    return database
+
+
+def kept(database, folder, storage):
+    database.save(str(folder), storage_format=storage)
+    return audformat.Database.load(str(folder))
+
+
+def cast_by(dataset):
+    """What each annotator chose, by utterance."""
+    cells = plain(dataset, "human_votes")["human_votes"]
+    return [{one["annotator"]: one["choices"] for one in cell} for cell in cells]
+
+
+@pytest.mark.parametrize("storage", ["parquet", "csv"])
+def test_raters_of_files_of_an_audformat_database(storage, tmp_path, caplog):
+    """Every rater's labels and nobody else's; the speaker from the table of files, the gender from the speakers."""
+    toy_file = next(toy.write(tmp_path / "toy", utterances=4, sessions=1).rglob("*.wav"))
+    database = kept(rated(audformat.filewise_index(FILES)), tmp_path / "database", storage)
+    (tmp_path / "database/audio").mkdir()
+    here = toy_file.rename(tmp_path / "database" / FILES[0])
+    with caplog.at_level(logging.WARNING, "dime_hf"):
+        dataset = from_audformat(database)
+    assert "2 of 3 recordings are no files here" in caplog.text
+    assert dataset["id"][:] == FILES
+    assert columns.classes(dataset) == ("angry", "happy", "sad", "calm")
+    assert cast_by(dataset) == [
+        {"r1": ["angry"], "r2": ["angry"], "r4": ["sad"], "r5": ["happy"]},
+        {},
+        {"r1": ["calm"], "r2": ["happy"], "r3": ["happy"], "r4": ["happy"]},
+    ]
+    assert dataset["vote_counts"][:] == [[2, 1, 1, 0], [0, 0, 0, 0], [0, 3, 0, 1]]
+    assert dataset["hard_label"][2] == 1
+    assert dataset["speaker"][:] == ["3", "3", "8"]
+    assert dataset["gender"][:] == ["female", "female", "male"]
+    assert dataset["text"][:] == ["words 0", "words 1", "words 2"]
+    assert [cell and cell["path"] for cell in dataset["audio"]] == [str(here), None, None]
+    np.testing.assert_allclose(dataset["duration"][0], audio.duration(str(here)), rtol=1e-6)
+    assert dataset["duration"][1:] == [None, None]
+    left = "No votes: emotion-gold, emotion-truth, emotion-machine, emotion-None."
+    assert f"Five raters.\nVotes from the table 'emotion', scheme 'emotion'. {left}\n" in dataset.info.description
+    assert dataset.info.homepage == "https://rated.example"
+    assert dataset.features == from_crowd_kit(to_crowd_kit(dataset), classes=columns.classes(dataset)).features
+
+
+@pytest.mark.parametrize("storage", ["parquet", "csv"])
+def test_raters_of_segments_of_an_audformat_database(storage, tmp_path, caplog):
+    index = audformat.segmented_index([FILES[0], FILES[0], FILES[2]], ["0s", "1.5s", "0s"], ["1.5s", "3.25s", pd.NaT])
+    database = kept(rated(index), tmp_path, storage)
+    (tmp_path / "audio").mkdir()
+    (tmp_path / FILES[0]).touch()
+    with caplog.at_level(logging.WARNING, "dime_hf"):
+        dataset = from_audformat(database)
+    assert "2 segments of files" in caplog.text
+    assert dataset["id"][:] == ["audio/a.wav#0.0-1.5", "audio/a.wav#1.5-3.25", "audio/c.wav"]
+    assert dataset["vote_counts"][:] == [[2, 1, 1, 0], [0, 0, 0, 0], [0, 3, 0, 1]]
+    assert dataset["duration"][:] == [1.5, 1.75, None]
+    assert dataset["speaker"][:] == ["3", "3", "8"]
+    assert dataset["audio"][:] == [None] * 3
+
+
+def test_labels_of_an_audformat_database_as_they_are():
+    dataset = from_audformat(
+        rated(audformat.filewise_index(FILES)), classes=["anger", "joy", "sadness", "calm", "awe"]
+    )
+    assert columns.classes(dataset) == ("anger", "joy", "sadness", "calm", "awe")
+    assert dataset["vote_counts"][2] == [0, 3, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "cells"), [("time", pd.to_timedelta(["2s", None, "0.5s"])), ("float", [2, None, 0.5])]
+)
+def test_durations_and_speakers_in_tables_of_an_audformat_database(dtype, cells):
+    database = rated(audformat.filewise_index(FILES))
+    database["people"] = audformat.MiscTable(pd.Index(["eve", "tim"], name="speaker", dtype="string"))
+    database["people"]["gender"] = audformat.Column()
+    database["people"]["gender"].set(["female", "male"])
+    database.schemes["speaker"] = audformat.Scheme("str", labels="people")
+    database.schemes["duration"] = audformat.Scheme(dtype)
+    database["emotion"]["who"] = audformat.Column(scheme_id="speaker")
+    database["emotion"]["who"].set(["tim", "eve", None])
+    database["files"].drop_columns("speaker", inplace=True)
+    database["files"]["length"] = audformat.Column(scheme_id="duration")
+    database["files"]["length"].set(cells[::-1])  # its files come the other way round
+    dataset = from_audformat(database)
+    assert dataset["duration"][:] == [2, None, 0.5]
+    assert dataset["speaker"][:] == ["tim", "eve", None]
+    assert dataset["gender"][:] == ["male", "female", None]
+
+
+@pytest.mark.parametrize("name", ["gold", "Gold_Standard", "emotion.gold", "goldstandard"])
+def test_gold_standards_of_an_audformat_database_are_no_votes(name):
+    database = rated(audformat.filewise_index(FILES), {**SAID, name: ["joy"] * 3, "Marigold": ["joy"] * 3})
+    assert cast_by(from_audformat(database))[1] == {"Marigold": ["happy"]}
+
+
+def test_several_places_of_votes_in_an_audformat_database():
+    database = rated(audformat.filewise_index(FILES))
+    database.schemes["style"] = audformat.Scheme("str", labels=["calm", "loud"])
+    database["emotion"]["style"] = audformat.Column(scheme_id="style", rater_id="r1")
+    database["emotion"]["style"].set(["loud", "calm", None])
+    listed = "several places: say which of table='emotion', scheme='emotion'; table='emotion', scheme='style'"
+    for table in (None, "emotion"):
+        with pytest.raises(CorpusError, match=listed):
+            from_audformat(database, table=table)
+    assert cast_by(from_audformat(database, scheme="style")) == [{"r1": ["loud"]}, {"r1": ["calm"]}, {}]
+    with pytest.raises(CorpusError, match="no votes in table='files'.* There are votes in table='emotion', scheme="):
+        from_audformat(database, table="files")
+    with pytest.raises(ColumnError, match="`table` is 'emotions', which `database` 'rated' does not have.*'emotion'"):
+        from_audformat(database, table="emotions")
+    with pytest.raises(ColumnError, match="`scheme` is 'styles'"):
+        from_audformat(database, scheme="styles")
+
+
+def test_bad_votes_in_an_audformat_database():
+    index = audformat.filewise_index(FILES)
+    with pytest.raises(CorpusError, match="'joy' and 'happiness' would both become 'happy'"):
+        from_audformat(rated(index, labels=["anger", "joy", "happiness", "sadness", "calm"]))
+    with pytest.raises(CorpusError, match="table 'emotion', has the label 'calm', which is not in `classes`"):
+        from_audformat(rated(index), classes=["anger", "joy", "sadness"])
+    twice = rated(index)
+    twice["emotion"]["again"] = audformat.Column(scheme_id="emotion", rater_id="r2")
+    twice["emotion"]["again"].set(["joy"] * 3)
+    with pytest.raises(CorpusError, match=r"two columns of the rater 'r2' .*'emotion.r2' and 'again'"):
+        from_audformat(twice)
+    with pytest.raises(CorpusError, match="'rated' has no votes"):
+        from_audformat(rated(index, {}))
+    again = rated(index)
+    again["emotion"].df.index = audformat.filewise_index([FILES[0], FILES[1], FILES[0]])
+    with pytest.raises(CorpusError, match="'emotion' has 'audio/a.wav' twice"):
+        from_audformat(again)
+    with pytest.raises(CorpusError, match="'emotion', names the labels"):
+        from_audformat(rated(index, {"r1": ["joy"] * 3}), classes=["joy"])
 
 
 def test_without_audformat(monkeypatch):

@@ -11,6 +11,7 @@
 What a format has no place for is counted in a warning, and refused where votes would count otherwise than before,
 unless an argument says what is to become of them. Imports keep every utterance and take each label as a class of its
 own, unless the format knows better: `dime_hf.derive` counts them in other label sets and under other policies.
+`from_audformat` also reads databases of others, where each human rater has a column of emotions.
 All of it is files and tables on this machine: recordings are referred to by their paths, never copied.
 """
 

@@ -93,22 +93,44 @@ def to_audformat(
     return database
 
 
-def from_audformat(database: audformat.Database, root: str | os.PathLike[str] | None = None) -> datasets.Dataset:
-    """Return a database that `to_audformat` made as a dataset; files lie in `root` (default: where it was loaded).
+def from_audformat(
+    database: audformat.Database,
+    root: str | os.PathLike[str] | None = None,
+    *,
+    table: str | None = None,
+    scheme: str | None = None,
+    classes: Sequence[str] | None = None,
+) -> datasets.Dataset:
+    """Return a database as a dataset; files lie in `root` (default: where it was loaded), others are null, as is said.
 
-    Recordings that are no files here are null, which is said. Raises `CorpusError` for a database of another layout,
-    with its name.
+    One that `to_audformat` made comes back as it was. In any other, a `table` has a column of labels of a `scheme` for
+    each human rater; both may be left out where only one fits. Gold standards and columns without a rater are no
+    votes. Labels get house names (anger: angry), or are kept as they are where `classes` says what could be voted for.
+    A segment's id is `file#start-end` in seconds, and its `audio` null. Raises `CorpusError` and `ColumnError`.
     """
     _audformat()
+    if META in database.meta:
+        given = {"table": table, "scheme": scheme, "classes": classes}
+        for name in (name for name, value in given.items() if value is not None):
+            raise CorpusError(
+                f"`{name}` is for databases that `to_audformat` did not make, as it did {database.name!r}"
+            )
+        made = _read_own(database, root)
+    else:
+        from dime_hf.interchange.audformat_votes import read_votes
+
+        with _deprecations():
+            made = read_votes(database, root, table, scheme, classes)
+    made.info.license, made.info.homepage = database.license or "", database.source or ""
+    return made
+
+
+def _read_own(database: Any, root: str | os.PathLike[str] | None) -> datasets.Dataset:
+    """What `to_audformat` made; raise `CorpusError` for a table that is gone."""
     for table in (UTTERANCES, SOFT_LABEL, VOTES):
         if table not in database:
             tables = [*database.tables, *database.misc_tables]
-            raise CorpusError(
-                f"`database` {database.name!r} has no table {table!r}, so `to_audformat` did not make it."
-                f"{did_you_mean(table, tables)}"
-            )
-    if META not in database.meta:
-        raise CorpusError(f"`database` {database.name!r} does not say how votes are counted: `meta` has no {META!r}")
+            raise CorpusError(f"`database` {database.name!r} has no table {table!r}.{did_you_mean(table, tables)}")
     with _deprecations():
         facts, votes = database[UTTERANCES].df, database[VOTES].df.reset_index()
         shares = database[SOFT_LABEL].df[list(database.schemes[CLASS].labels)].loc[facts.index]
@@ -118,11 +140,8 @@ def from_audformat(database: audformat.Database, root: str | os.PathLike[str] | 
     label_set = LabelSet(tuple(database.schemes[CLASS].labels), tuple((raw, name) for raw, name in merge))
     tally = Tally(VotePolicy(**policy), label_set, labels)
     cast = _read_votes(votes, ids, labels, database.name)
-    made = dataset_of(
-        ids, cast, _facts(facts, shares, tally, root or database.root), database.description or "", tally
-    )
-    made.info.license, made.info.homepage = database.license or "", database.source or ""
-    return made
+    known = _facts(facts, shares, tally, root or database.root)
+    return dataset_of(ids, cast, known, database.description or "", tally)
 
 
 def _audformat() -> Any:
