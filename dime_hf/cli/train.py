@@ -202,14 +202,17 @@ def fit_encoder(
 
 
 def constant(train: datasets.Dataset, rows: int) -> Any:
-    """What one would say without listening: the share of each class among the votes, or else the soft labels."""
+    """What one would say without listening: the share of each class among the votes, or else the soft labels.
+
+    Nobody voted on the rows that DiME-Aug made, so that they say nothing of it.
+    """
     import numpy as np
 
     from dime_hf.columns import SOFT_LABEL, VOTE_COUNTS
     from dime_hf.score import prior
 
-    known = VOTE_COUNTS if VOTE_COUNTS in train.column_names else SOFT_LABEL
-    return np.tile(prior(train[known]), (rows, 1))
+    known = np.array(train[VOTE_COUNTS if VOTE_COUNTS in train.column_names else SOFT_LABEL])
+    return np.tile(prior(known[known.sum(-1) > 0]), (rows, 1))
 
 
 def write_predictions(path: Path, dataset: datasets.Dataset, predictions: Any) -> None:
