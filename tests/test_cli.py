@@ -12,8 +12,9 @@ import yaml
 
 from dime_hf import prepare
 from dime_hf.cli import COMMANDS, annotate, choices, main, pool
+from dime_hf.cli.train import constant
 from dime_hf.errors import FitError, HubError, LicenceError
-from tests.hub_client import environment, hub  # noqa: F401
+from tests.hub_client import environment
 from tests.places import ROOT
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
@@ -262,13 +263,20 @@ def test_an_encoder_is_trained_and_scored_beside_a_constant(trained, tmp_path, c
     assert (tmp_path / "out" / "model" / "model.safetensors").exists()
 
 
+def test_a_constant_is_of_the_utterances_that_were_voted_on():
+    counts = [[3.0, 1.0], [0.0, 0.0], [1.0, 1.0]]  # the second was made by DiME-Aug
+    rows = datasets.Dataset.from_dict({"vote_counts": counts, "soft_label": [[0.75, 0.25], [0.0, 1.0], [0.5, 0.5]]})
+    np.testing.assert_allclose(constant(rows, 2), [[0.625, 0.375]] * 2)
+    np.testing.assert_allclose(constant(rows.remove_columns("vote_counts"), 1), [[1.25 / 3, 1.75 / 3]])
+
+
 def test_a_refused_push_is_a_no(tmp_path, capsys):
     (tmp_path / "soft_label").mkdir()
     assert main(["push", str(tmp_path / "soft_label"), "me/soft_label", "--metric"]) == 1
     assert "HubError: `folder`" in capsys.readouterr().err
 
 
-def test_labels_a_page_and_a_metric_are_pushed_and_a_stranger_is_refused(toy_fold, hub, tmp_path):  # noqa: F811
+def test_labels_a_page_and_a_metric_are_pushed_and_a_stranger_is_refused(toy_fold, hub, tmp_path):
     saved = str(tmp_path / "saved")
     toy_fold["test"].save_to_disk(saved)
     known, unknown = environment(hub, tmp_path), environment(hub, tmp_path, token="hf_nobody")
